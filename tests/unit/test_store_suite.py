@@ -10,6 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -481,6 +482,20 @@ def test_an_older_file_is_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert append_one(store, lease, record_run(lease, message_events())[0]) is None
     SqliteStore(path)
     assert rows(path, "SELECT x FROM later") == [(7,)]
+
+
+def test_an_older_file_that_another_process_migrates_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or all workers of a server but the first one would fail to start, and it with them."""
+    store_run(SqliteStore(path))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE later (x INTEGER NOT NULL);\n"))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        opening = pool.submit(SqliteStore, path, timeout_seconds=0.1)
+        assert not wait([opening], timeout=0.5).done
+        other.execute("CREATE TABLE later (x INTEGER NOT NULL)")
+        other.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+        other.execute("COMMIT")
+        assert list_thread_ids(opening.result(30)) == ["t1"]
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,9 @@ MIN_SQLITE_VERSION = (3, 35)
 FAST_FAIL_TIMEOUT_SECONDS = 0.25
 """Busy timeout after one has already expired: fail fast, or queued requests would each wait for the full timeout."""
 
+MIGRATION_SECONDS = 120.0
+"""How long a process that starts waits for another one that migrates the file."""
+
 OPEN_RETRY_INTERVAL = 0.01
 """Pause in seconds between attempts to open a file that another process is creating."""
 
@@ -288,7 +291,8 @@ class ConnectionPair:
                 raise ValueError(f"this process may not write to {required}: allow it, or choose another path")
         file_access.warn_if_public(self.path)
         try:
-            self._open(self._timeout).close()
+            # Several workers may start at once, and the first of them migrates the file.
+            self._open(self._timeout, max(self._timeout, MIGRATION_SECONDS)).close()
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
                 raise ValueError(f"{self.path} is not a SQLite file: choose another path") from error
@@ -296,19 +300,28 @@ class ConnectionPair:
         except StoreError as error:
             raise ValueError(str(error)) from error
 
-    def _open(self, timeout: float) -> StoreConnection:
-        """Opens a new connection. Raises sqlite3.Error, or StoreError for a file that is not suitable."""
+    def _open(self, timeout: float, migration_timeout: float | None = None) -> StoreConnection:
+        """Opens a new connection.
+
+        Args:
+            timeout: How long to wait for other processes.
+            migration_timeout: How long to wait for another process that migrates the file, if longer.
+
+        Raises:
+            sqlite3.Error: SQLite failed.
+            StoreError: The file is not suitable.
+        """
         deadline = time.monotonic() + timeout
         while True:
             try:
-                return self._connect(max(0.0, deadline - time.monotonic()), timeout)
+                return self._connect(max(0.0, deadline - time.monotonic()), timeout, migration_timeout)
             except sqlite3.OperationalError as error:
                 # If several processes create the file at once, SQLite lets one of them wait and refuses the others.
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
             time.sleep(OPEN_RETRY_INTERVAL)
 
-    def _connect(self, connect_timeout: float, busy_timeout: float) -> StoreConnection:
+    def _connect(self, connect_timeout: float, busy_timeout: float, migration_timeout: float | None) -> StoreConnection:
         if self._migrates:
             file_access.create(self.path)
         elif not os.path.exists(self.path):
@@ -331,7 +344,7 @@ class ConnectionPair:
             # What was deleted is overwritten, and not only left out.
             db.execute("PRAGMA secure_delete = ON").fetchall()
             if self._migrates:
-                migrate(db)
+                migrate(db, migration_timeout)
             elif reason := missing_migration(db):
                 raise MigrationRequired(self.path, reason)
             # After that, since it changes the file: so far it may have been another program's.

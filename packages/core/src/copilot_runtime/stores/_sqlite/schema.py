@@ -182,13 +182,24 @@ _FOREIGN = (
 )
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Migrates a file to the current schema, in place. Raises UnsuitableFileError or sqlite3.Error."""
+def migrate(db: sqlite3.Connection, lock_seconds: float | None = None) -> None:
+    """Migrates a file to the current schema, in place.
+
+    Args:
+        db: A connection to the file, whose busy timeout is changed.
+        lock_seconds: How long to wait for another process that migrates the file, if not for the busy timeout.
+
+    Raises:
+        UnsuitableFileError: The file cannot be used.
+        sqlite3.Error: SQLite failed. Nothing was changed.
+    """
     _claim(db)
     if _supported_version(db) == len(MIGRATIONS):
         _repair_counters(db)
         return
     db.create_function("ids_of_run", 3, format_old_run, deterministic=True)
+    if lock_seconds is not None:
+        db.execute(f"PRAGMA busy_timeout = {round(lock_seconds * 1000)}")
     db.execute("BEGIN IMMEDIATE")
     try:
         # Read again under the lock: another process may have migrated it meanwhile.
