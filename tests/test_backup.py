@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from copilot_runtime.stores import PostgresStore, RunStore, SqliteStore
 from copilot_runtime.stores import protocol as p
 from copilot_runtime.testing._factories import (
@@ -23,6 +25,8 @@ from copilot_runtime.testing._factories import (
 from .missing import skip_unless_ci
 from .serve import ROOT
 from .services.postgres import shared_postgres
+
+pytestmark = pytest.mark.requirement("STORE-17")
 
 PAGE = (ROOT / "docs/stores.md").read_text("utf-8")
 LIVE = p.ThreadKey(ADA, "live")

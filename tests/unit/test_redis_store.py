@@ -236,6 +236,7 @@ def test_redis_cluster_that_moves_a_slot_loses_no_run(cluster: RedisCluster, mon
     assert set(list_thread_ids(store, "ada")) == {"t", "other"}
 
 
+@pytest.mark.requirement("REDIS-01")
 def test_redis_cluster_notifications_come_from_another_node_if_theirs_has_died(cluster: RedisCluster) -> None:
     """A process that calls other nodes does not learn that the node has been replaced."""
     first: Any = store_from_url(cluster.url)

@@ -15,7 +15,7 @@ from .engine_helpers import Reader, bounded, engine_on, given
 from .recorder_helpers import Event
 from .test_engine_resume import ASSISTANT, ENTRY, Asking
 
-pytestmark = pytest.mark.requirement("STORE-01")
+pytestmark = pytest.mark.requirement("STORE-16")
 
 MESSAGE = {"id": "u1", "role": "user", "content": "hi"}
 
