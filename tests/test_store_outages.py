@@ -174,7 +174,9 @@ class Crowd:
 
     def _wait(self, count: int) -> None:
         for _ in range(count):
-            assert self._reached.acquire(timeout=BOUND_SECONDS)
+            if not self._reached.acquire(timeout=BOUND_SECONDS):
+                failed = [str(each.exception()) for each in (*self._streams, *self._joined) if each.done()]
+                raise AssertionError(f"not all runs have begun: {failed}")
 
     def _read(self, open_: Callable[[], Stream]) -> list[Frame]:
         with open_() as stream:
