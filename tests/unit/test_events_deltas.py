@@ -245,6 +245,25 @@ def test_plain_deltas_of_what_is_open_are_not_checked_again(
     assert events_of(recorder.drain())[3:] == events[:2] + events
 
 
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+@pytest.mark.parametrize("earlier", [0, 900, 990, 9_970])
+def test_events_of_a_burst_are_numbered_one_after_the_other(kind: str, earlier: int) -> None:
+    make, content = FAMILIES[kind]
+    recorder = RunRecorder(ordinal=7)
+    for event in (STARTED, make("START", "a"), *[make(content, "a")] * earlier):
+        recorder.feed(event)
+    recorder.drain()
+    first = earlier + 3
+    for count in (1, 2, 40, 1100):
+        deltas = [{**make(content, "a"), "delta": f'{number} \\u0000"\n'} for number in range(count)]
+        for event in deltas:
+            recorder.feed(event)
+        frames = recorder.drain()
+        assert events_of(frames) == deltas
+        assert [frame.split(b"\n")[0] for frame in frames] == [b"id: 7.%d" % (first + at) for at in range(count)]
+        first += count
+
+
 def test_deltas_that_an_agent_yields_in_one_object_are_recorded_as_they_were() -> None:
     recorder = RunRecorder(ordinal=1)
     for event in (STARTED, text("START"), text("CONTENT")):

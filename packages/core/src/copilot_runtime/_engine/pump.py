@@ -17,7 +17,7 @@ from typing import Any
 FeedAll = Callable[[AsyncIterable[Any]], Coroutine[Any, Any, None]]
 """Feeds all events, and waits only where the iterator does, and for a turn of the loop once much is ready."""
 
-FLUSH_BYTES = 48 * 1024
+FLUSH_BYTES = 56 * 1024
 """About how much may be ready before it is flushed although the agent does not wait; then the loop gets a turn, too.
 
 Less than a chunk of a reader may have, since it is an estimate. A burst of deltas takes 25 ms of CPU per MB here."""

@@ -255,7 +255,7 @@ class RunRecorder:
         The event loop gets a turn before the frames that have not been drained yet have much more than ``max_bytes``.
         Raises InvalidEventError at the first event that clients would reject.
         """
-        deltas = self._deltas
+        append, plain_size = self._deltas.append, PLAIN_SIZE
         # What `feed` does, in one piece, for further deltas of the same message: every call counts here.
         expected: object = _NO_STREAM
         kind = id_member = identity = delta_field = ""
@@ -268,7 +268,7 @@ class RunRecorder:
             if expected is self._stream:
                 try:
                     if type(event) is dict:
-                        if len(event) == PLAIN_SIZE and event["type"] == kind and event[id_member] == identity:
+                        if event["type"] == kind and event[id_member] == identity and len(event) == plain_size:
                             delta = event["delta"]
                     elif type(event) is model_class:
                         fields = event.__dict__
@@ -277,7 +277,7 @@ class RunRecorder:
                 except Exception:
                     pass  # of members that no delta has
             if type(delta) is str:
-                deltas.append(delta)
+                append(delta)
                 until_turn -= frame_size + len(delta)  # whether or not they have been drained meanwhile
                 if until_turn <= 0:
                     until_turn = max_bytes
@@ -333,14 +333,12 @@ class RunRecorder:
         deltas, stream = self._deltas, self._stream
         assert stream is not None
         self._delta_bytes = 0
-        after, number, count = stream.after, self._number + 1, len(deltas)
+        number, count = self._number + 1, len(deltas)
         try:
-            # As `encode` writes strings, at a third of the cost.
             if count == 1:
-                data = f"{stream.before}{number}{after}{encode_basestring(deltas[0])}}}\n\n".encode()
+                data = f"{stream.before}{number}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
             else:
-                parts = [f"{at}{after}{encode_basestring(delta)}" for at, delta in enumerate(deltas, number)]
-                data = f"{stream.before}{stream.between.join(parts)}}}\n\n".encode()
+                data = stream.encode(deltas, number)
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
             events = [stream.event(delta) for delta in deltas]
             deltas.clear()
