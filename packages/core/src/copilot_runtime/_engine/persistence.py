@@ -197,10 +197,9 @@ class RunPersistence:
         """Stores the end of a run. ``is_uncertain``: a call that failed may have stored it. Raises StoreError."""
         try:
             unflushed = writer.unflushed_pieces()
-            if unflushed:
-                pieces = [*unflushed, *pieces]
+            missing = [*unflushed, *pieces] if unflushed else pieces
             count = completion.frame_count
-            frames = as_frames(pieces, count_frames(pieces) if count is None else count - writer.flushed_frames)
+            frames = as_frames(missing, count_frames(missing) if count is None else count - writer.flushed_frames)
             await self._async_store.finish(writer.lease, frames, completion)
         except LeaseLost:
             is_stored = is_uncertain and await self._async_store.call(
