@@ -24,8 +24,9 @@ from ag_ui.core import Tool as FrontendTool
 from copilot_runtime import __version__
 from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.replay import replay
+from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.stored_interrupts import StoredInterrupts, changed_calls
-from copilot_runtime._events import CompactedFrames, Cursor, apply_events, format_frame
+from copilot_runtime._events import Burst, CompactedFrames, Cursor, apply_events, format_frame
 from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
@@ -111,6 +112,23 @@ class _Drain:
 @pytest.mark.requirement("COST-01")
 def test_replay_of_many_events() -> None:
     assert_linear(lambda size: _Drain([b"data: {}\n\n"] * size), 10_000)
+
+
+@pytest.mark.requirement("COST-01")
+def test_resumed_reader_of_an_active_run_that_has_yet_to_reach_its_place() -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        callbacks = ReaderCallbacks(lambda reader: None, lambda reader: None)
+        log = RunLog(None, "r", "a")
+        reader = RunReader(log=log, seen=10**9, callbacks=callbacks)
+
+        def run() -> None:
+            for _ in range(size):
+                log.extend([Burst(b"data: {}\n\n" * 2, 2)], has_bursts=True)
+                assert reader.read_available() == b""
+
+        return run
+
+    assert_linear(prepare)
 
 
 @pytest.mark.requirement("COST-01")

@@ -496,6 +496,19 @@ def test_reader_that_is_closed_in_a_large_frame_drops_it(life: Life) -> None:
     assert list(chunks) == []
 
 
+def test_slow_reader_that_is_evicted_in_a_large_burst_receives_whole_frames(life: Life) -> None:
+    frames = [b"data: %d\n\n" % number for number in range(reader_module.MAX_CHUNK_BYTES // 4)]
+    log = log_of()
+    log.extend([Burst(b"".join(frames), len(frames))], has_bursts=True)
+    reader = life.reader(log)
+    received = reader.read_available() or b""
+    assert len(received) <= reader_module.MAX_CHUNK_BYTES
+    received += reader.read_available() or b""
+    reader.evict()
+    assert received == b"".join(frames[: received.count(b"data")])
+    assert b"SLOW_READER" in (reader.read_available() or b"")
+
+
 @pytest.mark.requirement("SSE-08")
 def test_slow_reader_that_is_evicted_in_a_large_frame_gets_slow_reader(life: Life) -> None:
     """What it has of the frame is ended, so that the error is an event of its own."""

@@ -12,6 +12,7 @@ from .._events import (
     KEEP_ALIVE,
     Burst,
     Piece,
+    count_frames,
     error_frame,
     is_reapers,
     join_pieces,
@@ -30,6 +31,7 @@ read, it holds a copy of."""
 TICK_SECONDS = 0.25
 """How often readers are looked at while their server is sending."""
 
+_FRAME_END = b"\n\n"
 _CUT_FRAME = error_frame(SERVER_SHUTDOWN)
 _EVICTED_FRAME = error_frame(SLOW_READER)
 
@@ -120,8 +122,12 @@ class BaseReader:
 
     def _next_slice(self, whole: bytes) -> bytes:
         start = self._rest_sent
+        end = start + MAX_CHUNK_BYTES
+        if end < len(whole):  # after a frame, if one ends there: who is evicted meanwhile has received whole events
+            last = whole.rfind(_FRAME_END, start, end)
+            end = end if last < 0 else last + len(_FRAME_END)
         # A copy, since a view would keep the whole in memory for as long as the write takes.
-        piece = whole[start : start + MAX_CHUNK_BYTES]
+        piece = whole[start:end]
         self._rest_sent += len(piece)
         self._rest = whole if self._rest_sent < len(whole) else b""
         return piece
@@ -263,8 +269,8 @@ class RunReader(BaseReader):
         "_is_evicted",
         "_is_following",
         "_is_listening",
-        "_is_resumed",
         "_joined",
+        "_left",
         "_log",
         "_repair_history",
         "_seen",
@@ -289,8 +295,8 @@ class RunReader(BaseReader):
         """How many pieces of the log it has looked at."""
         self._seen = seen
         """How many of its frames it has received, as far as that matters: before it goes on, and to know duplicates."""
-        self._is_resumed = seen > 0
-        """Whether it has yet to find the place in the log from which it goes on."""
+        self._left = seen
+        """How many of these are still to be found in the log, before it goes on there."""
         self._is_following = log is not None and not (seen or history or skip_duplicates)
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
         self._is_listening = False
@@ -371,7 +377,7 @@ class RunReader(BaseReader):
         while log is not None:
             ended = log.ended  # before the frames: what was added earlier is then seen
             pieces: Sequence[Piece] = ()
-            if self._is_resumed:
+            if self._left:
                 found = self._find_place(log, ended=ended)
                 if found is None:
                     # A crash took what the reader has received, and another process has ended the run.
@@ -379,7 +385,7 @@ class RunReader(BaseReader):
                     return lost_ending(split_pieces(log.pieces[-1:])[-1] if log.pieces else b"")
                 pieces = found
             if not pieces:
-                if self._is_resumed or len(log.pieces) <= self._at:
+                if self._left or len(log.pieces) <= self._at:
                     if not ended and self._is_cut:
                         self._log = None
                         return _CUT_FRAME
@@ -405,16 +411,21 @@ class RunReader(BaseReader):
 
         Returns the frames in the middle of a burst that come next, if any. None if there is no such place.
         """
-        looked_at = len(log.pieces)
-        if not ended and log.frame_count < self._seen:
-            self._at = looked_at
-            return ()
-        self._is_resumed = False
-        last, index = log.find_frame(self._seen - 1)
-        last = last or split_pieces(log.pieces[index : index + 1])
-        if not last or is_reapers(last[0]):
-            return None
-        rest, self._at = log.find_frame(self._seen)
+        at, left = self._at, self._left
+        rest: Sequence[bytes] | None = ()
+        for piece in log.pieces[at:]:
+            at += 1
+            count = piece.count if type(piece) is Burst else 1
+            if count >= left:
+                frames = split_pieces([piece])
+                rest = None if is_reapers(frames[left - 1]) else frames[left:]
+                left = 0
+                break
+            left -= count
+        if left and ended:
+            rest, left = None, 0
+        self._left = left  # first: another thread that evicts the reader must not take it for one that has read all
+        self._at = at
         return rest
 
     def _with_joined_ids(self, frames: Sequence[bytes]) -> bytes:
@@ -434,7 +445,7 @@ class RunReader(BaseReader):
         return (
             self._has_read_all()
             and self._evicted_ending is None
-            and not (self._rest or self._is_resumed or self._is_broken_off)
+            and not (self._rest or self._left or self._is_broken_off)
         )
 
     def _wait(self, notify: Notify, *, is_lasting: bool) -> bool:
@@ -455,7 +466,7 @@ class RunReader(BaseReader):
     def evict(self) -> None:
         # A stream that just ends would look like success. If a frame has been sent in part, its rest is left out.
         if self._rest:
-            self._evicted_ending = b"\n\n" + _EVICTED_FRAME
+            self._evicted_ending = _FRAME_END + _EVICTED_FRAME
         elif not self._has_read_all():
             self._evicted_ending = _EVICTED_FRAME
         self._is_evicted = True
@@ -469,7 +480,7 @@ class RunReader(BaseReader):
         if log is not None:
             if not log.ended:
                 return False
-            if self._seen < log.frame_count if self._is_resumed else self._at < len(log.pieces):
+            if self._left < count_frames(log.pieces[self._at :]) if self._left else self._at < len(log.pieces):
                 return False
         return self._history_seen >= len(self._history)
 
