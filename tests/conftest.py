@@ -25,13 +25,19 @@ LONGEST = (
     "test_workers.py",
     "test_servers.py",
     "test_contract.py",
+    "test_playground.py",
+    "client/test_client.py",
+    "frameworks/test_approvals_in_browser.py",
     "test_misbehaving_agents.py",
+    "test_input_validation.py",
+    "test_users.py",
     "test_graceful_end.py",
     "test_store_outages.py",
     "test_streams.py",
-    "test_input_validation.py",
+    "fuzz/test_campaign.py",
     "test_store_faults.py",
-    "test_users.py",
+    "test_csrf_and_cors.py",
+    "test_demo.py",
 )
 """Files that take the longest, the longest first: one that starts last would be waited for at the end."""
 
@@ -70,7 +76,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {Path(__file__).with_name(name): number for number, name in enumerate(LONGEST)}
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
