@@ -165,6 +165,7 @@ OTHER_SERVERS: Mapping[str, Sequence[str]] = {
     "hypercorn": ("asgi", "django-asgi"),
     "granian": ("asgi", "wsgi"),
     "uwsgi": ("wsgi",),
+    "cheroot": ("wsgi",),
 }
 
 

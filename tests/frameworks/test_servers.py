@@ -160,6 +160,7 @@ def test_server_that_ends_at_once_breaks_streams_off_and_leaves_runs_to_be_reape
 ) -> None:
     package, command, how = AT_ONCE[name]
     import_framework(package)
+    ran.note("server", "wsgi", name.partition("-")[0])
     port = free_port()
     with serve("wsgi", [sys.executable, *command(str(port))], port, shared_store) as server:
         with Client(server).start_run("count", "endless") as endless:
