@@ -16,6 +16,7 @@ from copilot_runtime import CopilotRuntime, RunContext, User
 from copilot_runtime.agents import MCPServer
 from copilot_runtime.agents._mcp import kept_sessions, open_mcp_servers
 from copilot_runtime.middleware import MCPTools, use
+from copilot_runtime.middleware._mcp_apps import proxied_requests
 from copilot_runtime.testing import TestClient
 from tests.fixtures.mcp_app import KEEP, MCP_URL, caller, program
 from tests.http_client import Client, unique, user_message
@@ -168,3 +169,15 @@ def test_mcp_command_that_does_not_end_is_killed_with_its_event_loop(monkeypatch
 
     asyncio.run(main())
     eventually(lambda: not is_alive(processes[0]), SECONDS)  # a thread of asyncio's waits for it
+
+
+def test_mcp_request_of_an_app_returns_although_the_program_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_sessions, "CLOSE_TIMEOUT_SECONDS", 0.05)
+
+    async def main() -> str:
+        server = program("stays", keep=0, prefix="")
+        result = await proxied_requests._call(server, USER, lambda session: session.call_tool("who", {}))
+        return str(result["content"][0]["text"].split()[0])
+
+    process = asyncio.run(main())
+    eventually(lambda: not is_alive(process), SECONDS)
