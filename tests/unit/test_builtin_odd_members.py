@@ -172,6 +172,14 @@ def without(frames: list[Frame], kind: str) -> list[Frame]:
 
 
 MESSAGES, RESPONSES = (list(FRAMES[api](PARTS)) for api in ("messages", "responses"))
+WHOLE_ITEMS: list[Frame] = []
+for frame in RESPONSES:
+    if frame["type"] == "response.output_item.done":
+        texts = {
+            "reasoning": {"summary": [{"type": "summary_text", "text": "hm"}]},
+            "message": {"content": [{"type": "output_text", "text": "Hi"}]},
+        }
+        WHOLE_ITEMS.append({**frame, "item": {**frame["item"], **texts.get(frame["item"]["type"], {})}})
 INCOMPLETE: Mapping[str, tuple[str, list[Frame]]] = {
     "Messages without indexes": (
         "messages",
@@ -188,6 +196,16 @@ INCOMPLETE: Mapping[str, tuple[str, list[Frame]]] = {
         ],
     ),
     "Responses without the beginnings of items": ("responses", without(RESPONSES, "response.output_item.added")),
+    "Responses with whole items only": ("responses", [*WHOLE_ITEMS, RESPONSES[-1]]),
+    "Responses with the whole response only": (
+        "responses",
+        [
+            {
+                "type": "response.completed",
+                "response": {**RESPONSES[-1]["response"], "output": [frame["item"] for frame in WHOLE_ITEMS]},
+            }
+        ],
+    ),
     "Responses without the pieces of arguments": (
         "responses",
         without(RESPONSES, "response.function_call_arguments.delta"),

@@ -18,8 +18,9 @@ from ...deltas import (
 )
 from ...errors import named_model_error
 from ...finish_reasons import Finish, parse_finish_reason
-from ..members import member, read_counts, text_member
+from ..members import list_member, member, read_counts, text_member
 from .items import ENCRYPTED_CONTENT, PHASE
+from .whole_response import to_delta_events
 
 _COUNTS: Mapping[str, tuple[str, ...]] = {
     "inputTokens": ("input_tokens",),
@@ -37,7 +38,10 @@ class EventReader:
     def __init__(self) -> None:
         self._summary_part: Any = None
         """The item and number of the part of a summary that was received last."""
+        self._has_text = False
+        """Whether a text of the message in progress was received."""
         self._has_reasoning_text = False
+        self._has_output = False
         self._arguments_received: set[int | None] = set()
         """The outputs whose arguments were received in pieces."""
 
@@ -50,6 +54,7 @@ class EventReader:
     def _text(self, event: Any) -> Iterator[Delta]:
         text = text_member(event, "delta")
         if text:
+            self._has_text = self._has_output = True
             yield TextDelta(text)
 
     def _reasoning(self, event: Any) -> Iterator[Delta]:
@@ -59,7 +64,7 @@ class EventReader:
         part = (member(event, "item_id"), member(event, "summary_index"), member(event, "content_index"))
         if self._has_reasoning_text and part != self._summary_part:
             text = f"\n\n{text}"
-        self._summary_part, self._has_reasoning_text = part, True
+        self._summary_part, self._has_reasoning_text, self._has_output = part, True, True
         yield ReasoningDelta(text)
 
     def _item_added(self, event: Any) -> Iterator[Delta]:
@@ -74,6 +79,10 @@ class EventReader:
     def _item_done(self, event: Any) -> Iterator[Delta]:
         item = member(event, "item")
         kind = member(item, "type")
+        self._has_output = True
+        if (kind == "message" and not self._has_text) or (kind == "reasoning" and not self._has_reasoning_text):
+            for delta_event in to_delta_events(item):  # of a server that sends whole items only
+                yield from self.deltas(delta_event)
         if kind == "reasoning":
             encrypted_content = text_member(item, "encrypted_content")
             encrypted = {"id": member(item, "id"), ENCRYPTED_CONTENT: encrypted_content} if encrypted_content else None
@@ -88,20 +97,30 @@ class EventReader:
                 name=text_member(item, "name"),
                 arguments="" if has_arguments else text_member(item, "arguments"),
             )
-        elif kind == "message" and text_member(item, PHASE):
-            yield TextEncrypted({PHASE: text_member(item, PHASE)})
+        elif kind == "message":
+            self._has_text = False
+            if text_member(item, PHASE):
+                yield TextEncrypted({PHASE: text_member(item, PHASE)})
 
     def _piece(self, event: Any, *, id: str = "", name: str = "", arguments: str = "") -> Delta:
         return ToolCallPieces([ToolCallPiece(_index(event), id, name, arguments)])
 
     def _completed(self, event: Any) -> Iterator[Delta]:
+        yield from self._whole_output(event)
         yield from self._usage(event)
         yield End(Finish.COMPLETE, "completed")
 
     def _incomplete(self, event: Any) -> Iterator[Delta]:
+        yield from self._whole_output(event)
         yield from self._usage(event)
         reason = text_member(event, "response", "incomplete_details", "reason") or "incomplete"
         yield End(parse_finish_reason(reason) or Finish.FAILED, reason)
+
+    def _whole_output(self, event: Any) -> Iterator[Delta]:
+        """Yields the deltas of a response that a server has sent at its end only."""
+        items = [] if self._has_output else list_member(event, "response", "output")
+        for index, item in enumerate(items):
+            yield from self._item_done({"output_index": index, "item": item})
 
     def _failed(self, event: Any) -> Iterator[Delta]:
         yield from self._usage(event)

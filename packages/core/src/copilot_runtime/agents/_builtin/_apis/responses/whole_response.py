@@ -1,4 +1,4 @@
-"""A response of the Responses API that a server sends as a whole, although a stream was requested."""
+"""What a server of the Responses API sends as a whole, although a stream was requested."""
 
 from __future__ import annotations
 
@@ -26,23 +26,19 @@ _DELTAS: Mapping[str, tuple[str, str]] = {
 
 
 def to_events(value: Mapping[str, Any]) -> list[Event] | None:
-    """Returns the events of a response; None for an event, and nothing for anything else."""
+    """Returns the event that a response ends with; None for an event, and nothing for anything else."""
     if "type" in value:
         return None
     if value.get("object") != "response" and not isinstance(value.get("output"), list):
         return []
-    events = [event for index, item in enumerate(list_member(value, "output")) for event in _item_events(index, item)]
     kind = _TERMINAL_EVENTS.get(value.get("status"), "response.failed")
-    return [*events, {"type": kind, "response": dict(value)}]
+    return [{"type": kind, "response": dict(value)}]
 
 
-def _item_events(index: int, item: Any) -> Iterator[Event]:
-    if not isinstance(item, Mapping):
-        return
-    ids = {"output_index": index, "item_id": item.get("id")}
+def to_delta_events(item: Any) -> Iterator[Event]:
+    """Yields the events by which the texts of an item would be streamed."""
     for name in ("summary", "content"):
         for number, part in enumerate(list_member(item, name)):
             kind, text = _DELTAS.get(text_member(part, "type"), ("", ""))
             if kind:
-                yield {"type": kind, **ids, f"{name}_index": number, "delta": text_member(part, text)}
-    yield {"type": "response.output_item.done", **ids, "item": dict(item)}
+                yield {"type": kind, f"{name}_index": number, "delta": text_member(part, text)}
