@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -384,11 +385,14 @@ def test_a_server_without_room_can_be_read(stores: Stores) -> None:
     store_run(store)
     stores.execute(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END $$"
+        " $$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full', HINT = 'free some',"
+        " DETAIL = 'of a row'; END $$"
     )
     stores.execute("CREATE TRIGGER refuse BEFORE UPDATE ON threads FOR EACH ROW EXECUTE FUNCTION refuse()")
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError) as raised:
         begin(store)
+    # Without the statement, which is long, and what is in rows.
+    assert re.fullmatch(r"PostgreSQL on \S+: no space left \(free some\)", str(raised.value))
     assert len(store.read(T1, touch=True).runs) == 1
 
 

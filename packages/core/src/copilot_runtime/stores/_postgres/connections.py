@@ -399,4 +399,9 @@ class _Process:
 
 
 def _text(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """Returns what an error says, without its details, which may have values of rows, and the whole statement."""
+    text = str(error)
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        hint = error.diag.message_hint
+        text = f"{error.diag.message_primary} ({hint})" if hint else error.diag.message_primary
+    return " ".join(text.split()) or type(error).__name__
