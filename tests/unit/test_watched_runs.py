@@ -77,6 +77,27 @@ async def test_stop_and_deletion_by_another_process_are_seen_without_polls(make:
 
 
 @bounded
+async def test_notifications_that_are_lost_are_replaced_by_polls(
+    make: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of followers, of events and of stops: each arrives with the next poll."""
+    monkeypatch.setattr(Notifications, "notify", lambda *_: None)
+    here, there = make(poll_seconds=0.02), make(poll_seconds=0.02)
+    agent = Gated()
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    for number in range(3, 5):
+        agent.allow()
+        await joined.until(number)
+    assert await there.stop(THREAD, None) == StopResult(True)
+    await own.rest()
+    await joined.rest()
+    assert isinstance(agent.raised, asyncio.CancelledError)
+    assert joined.frames == own.frames
+
+
+@bounded
 async def test_run_that_nobody_follows_costs_one_look(
     make: Callable[..., Engine], notifications: Notifications
 ) -> None:
