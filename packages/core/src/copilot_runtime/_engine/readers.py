@@ -17,6 +17,7 @@ from .._events import (
     is_reapers,
     join_pieces,
     joined_id,
+    last_frame,
     repair_frames,
     split_pieces,
 )
@@ -382,7 +383,7 @@ class RunReader(BaseReader):
                 if found is None:
                     # A crash took what the reader has received, and another process has ended the run.
                     self._log = None
-                    return lost_ending(split_pieces(log.pieces[-1:])[-1] if log.pieces else b"")
+                    return lost_ending(last_frame(log.pieces))
                 pieces = found
             if not pieces:
                 if self._left or len(log.pieces) <= self._at:

@@ -6,13 +6,23 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 from .._concurrency import driver, loops
-from .._events import InvalidEventError, RunEnding, RunRecorder, error_frame, is_terminal, split_pieces
+from .._events import (
+    Burst,
+    InvalidEventError,
+    Piece,
+    RunEnding,
+    RunRecorder,
+    error_frame,
+    is_terminal,
+    join_pieces,
+    last_frame,
+)
 from .._log_text import log_failure
 from ..stores.protocol import Lease, RunCompletion
 from .agent_driver import drive_agent, drive_on_thread, is_synchronous
@@ -430,8 +440,8 @@ class Run:
             logger.exception("ending run %r failed", self.request.run_id)
             if self.writer is not None:
                 await self._services.persistence.finish(self.writer, (), RunCompletion(persist=False))
-            last = split_pieces(self.log.pieces[-1:])
-            if not (last and is_terminal(last[-1])):
+            last = last_frame(self.log.pieces)
+            if not (last and is_terminal(last)):
                 self._append_error(RunEnding(AGENT_FAILED))
         finally:
             if is_ours:
@@ -442,8 +452,12 @@ class Run:
         recorder, request, writer = self._recorder, self.request, self.writer
         with self._lock:
             end = recorder.end(ending, request.thread_id, request.run_id)
-        pieces = end.pieces
-        if end.has_bursts:
+        pieces: Sequence[Piece] = end.pieces
+        if end.size <= FLUSH_BYTES and len(pieces) > 1 and not self.log.pieces:
+            # A run that is over before it was flushed is joined once, for the store and for its readers.
+            pieces = [Burst(join_pieces(pieces), end.frame_count)]
+            self.log.has_bursts = True
+        elif end.has_bursts:
             self.log.has_bursts = True
         self.size += self._uncounted + end.size
         completion, result = None, FinishResult.STORED

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._events import decode, is_terminal, split_pieces
+from .._events import decode, is_terminal, last_frame
 from .._log_text import one_line
 from .._users import owner_hash
 from .run import Run
@@ -58,7 +58,7 @@ class RunReport:
     def of_run(cls, run: Run, *, is_lost: bool = False) -> RunReport:
         """Returns the report of a run whose log is complete, or that was lost to another process."""
         request = run.request
-        terminal = {} if is_lost else _terminal_event(split_pieces(run.log.pieces[-1:]))
+        terminal = {} if is_lost else _terminal_event(last_frame(run.log.pieces))
         return cls(
             agent_id=request.agent_id,
             thread_id=request.thread_id,
@@ -77,7 +77,7 @@ class RunReport:
     def of_reaped(cls, ended: EndedRun, owner: str) -> RunReport:
         """Returns the report of a run whose process had died, or from which its thread was taken."""
         frames = [record.frame for record in ended.records]
-        terminal = _terminal_event(frames)
+        terminal = _terminal_event(frames[-1] if frames else b"")
         return cls(
             agent_id=ended.agent_id,
             thread_id=ended.thread_id,
@@ -151,9 +151,9 @@ def _outcome(run: Run, terminal: Mapping[str, Any], *, is_lost: bool) -> str:
     return "stopped" if run.was_stopped else "failed" if terminal.get("type") == "RUN_ERROR" else "finished"
 
 
-def _terminal_event(frames: Sequence[bytes]) -> Mapping[str, Any]:
-    """Returns the last event, if it is a terminal one; else an empty mapping."""
-    event = decode(frames[-1]) if frames and is_terminal(frames[-1]) else {}
+def _terminal_event(last: bytes) -> Mapping[str, Any]:
+    """Returns the last event of a run, if it is a terminal one; else an empty mapping."""
+    event = decode(last) if last and is_terminal(last) else {}
     return event if isinstance(event, Mapping) else {}
 
 

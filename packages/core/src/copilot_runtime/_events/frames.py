@@ -119,6 +119,16 @@ def split_pieces(pieces: Sequence[Piece]) -> list[bytes]:
     return frames
 
 
+def last_frame(pieces: Sequence[Piece]) -> bytes:
+    """Returns the last frame, or ``b""`` if there is none."""
+    if not pieces:
+        return b""
+    piece = pieces[-1]
+    if type(piece) is Burst:
+        return piece.data[piece.data.rindex(b"\n\n", 0, -2) + 2 :]
+    return piece
+
+
 def find_frame(pieces: Sequence[Piece], seen: int) -> tuple[Sequence[bytes], int]:
     """Returns where the frames after the first ``seen`` are: the rest of a burst, and the index of the next piece."""
     count = 0
