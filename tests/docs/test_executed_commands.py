@@ -100,7 +100,7 @@ def test_servers_of_the_examples_are_started_by_the_tests_of_examples() -> None:
 
 
 def own_commands() -> list[str]:
-    return sorted({text for block, text in commands() if executed_by(block, text) == HERE})
+    return sorted({text.partition(" --port ")[0] for block, text in commands() if executed_by(block, text) == HERE})
 
 
 MAIN = """
@@ -151,7 +151,7 @@ def test_own_commands_of_the_docs_work(tmp_path: Path) -> None:
                 result = run(command, tmp_path)
                 assert result.returncode == 0, result.stderr
             elif command.startswith("copilot-runtime demo"):
-                with serve(command.partition(" --port")[0], tmp_path, free_port()):
+                with serve(command, tmp_path, free_port()):
                     pass
             elif command != server:
                 continue
