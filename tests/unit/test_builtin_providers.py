@@ -73,6 +73,25 @@ def test_model_is_required(text: str) -> None:
         Model.parse(text, allow_unknown_provider=True)
 
 
+@pytest.mark.parametrize(
+    ("provider", "given", "expected"),
+    [
+        ("openai", "https://api.openai.com", "https://api.openai.com/v1"),
+        ("openai", "https://eu.api.openai.com/", "https://eu.api.openai.com/v1"),
+        ("openai", "https://api.openai.com/v2", "https://api.openai.com/v2"),
+        ("openai", "https://api.perplexity.ai", "https://api.perplexity.ai"),
+        ("openai", "https://notapi.openai.com.example", "https://notapi.openai.com.example"),
+        (
+            "google",
+            "https://generativelanguage.googleapis.com",
+            "https://generativelanguage.googleapis.com/v1beta/openai/",
+        ),
+    ],
+)
+def test_base_url_of_a_maker_may_lack_the_version(provider: str, given: str, expected: str) -> None:
+    assert Credentials(base_url=given).url(BY_NAME[provider]) == expected
+
+
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda one: one.name)
 def test_api_key_and_base_url_from_the_environment(provider: object, monkeypatch: pytest.MonkeyPatch) -> None:
     one = BY_NAME[getattr(provider, "name")]  # noqa: B009 - parametrised as object

@@ -178,7 +178,10 @@ class Credentials:
 
     def url(self, provider: Provider) -> str:
         """Returns the base URL of a provider, with the current environment."""
-        return self.base_url or _base_url_from_environment(provider) or provider.base_url or ""
+        if self.base_url is not None:
+            # Other servers may have their API at the root.
+            return _with_path(self.base_url, provider) if _is_host_of(provider, self.base_url) else self.base_url
+        return _base_url_from_environment(provider) or provider.base_url or ""
 
     def endpoint(self, provider: Provider) -> Endpoint:
         """Returns the endpoint of a provider, with the current environment. Raises ModelError if there is no key."""
@@ -215,7 +218,17 @@ def _from_environment(variable: str | None) -> str | None:
 
 def _base_url_from_environment(provider: Provider) -> str | None:
     url = _from_environment(provider.base_url_variable)
-    if url is None or provider.base_url is None or urlsplit(url).path.strip("/"):
-        return url
     # Anthropic's SDK shares its variable, and expects it to have no path.
+    return None if url is None else _with_path(url, provider)
+
+
+def _with_path(url: str, provider: Provider) -> str:
+    """Returns a URL with the path of the provider's own, unless it has one."""
+    if provider.base_url is None or urlsplit(url).path.strip("/"):
+        return url
     return url.rstrip("/") + urlsplit(provider.base_url).path
+
+
+def _is_host_of(provider: Provider, url: str) -> bool:
+    own, host = urlsplit(provider.base_url or "").hostname, urlsplit(url).hostname or ""
+    return own is not None and (host == own or host.endswith(f".{own}"))
