@@ -7,12 +7,14 @@ import contextlib
 import importlib
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime.agents import BuiltInAgent
-from copilot_runtime.agents._builtin.providers import PROVIDERS
+from copilot_runtime.agents._builtin._apis import google_content
+from copilot_runtime.agents._builtin.providers import PROVIDERS, VERTEX, Credentials
 
 ANTHROPIC, OPENAI = (importlib.import_module(name) for name in ("anthropic", "openai"))
 GENAI: Any = None
@@ -278,3 +280,25 @@ def test_clients_are_closed_with_the_agent() -> None:
         return client.http
 
     assert asyncio.run(run()).is_closed
+
+
+@needs_google
+@pytest.mark.parametrize(
+    ("location", "url", "host"),
+    [
+        ("europe-west4", "", "europe-west4-aiplatform.googleapis.com"),
+        ("", "", "aiplatform.googleapis.com"),
+        ("europe-west4", "https://proxy.example/vertex/v1", "proxy.example"),
+    ],
+)
+def test_vertex_is_called_at_the_host_of_its_location(
+    monkeypatch: pytest.MonkeyPatch, location: str, url: str, host: str
+) -> None:
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", location)
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", url)
+    endpoint = Credentials().endpoint(VERTEX)
+    options = google_content._http_options(endpoint, VERTEX)
+    credentials = importlib.import_module("google.auth.credentials").AnonymousCredentials()
+    client = GENAI.Client(**google_content._vertex_access(endpoint), http_options=options, credentials=credentials)
+    assert urlsplit(client._api_client._http_options.base_url).hostname == host

@@ -113,11 +113,10 @@ class GoogleContentAPI:
 def _http_options(endpoint: Endpoint, provider: Provider) -> dict[str, Any]:
     """Returns where requests are sent to. The URL may be that of the OpenAI-compatible endpoint, and have a version."""
     base_url = endpoint.base_url.rstrip("/").removesuffix("/openai")
+    if provider is VERTEX and base_url == provider.base_url:
+        return {}  # Vertex AI's own host depends on the location
     head, _, version = base_url.rpartition("/")
-    if version.startswith("v1"):
-        return {"base_url": head, "api_version": version}
-    # Vertex AI's own host depends on the location.
-    return {} if provider is VERTEX and base_url == provider.base_url else {"base_url": base_url}
+    return {"base_url": head, "api_version": version} if version.startswith("v1") else {"base_url": base_url}
 
 
 def _vertex_access(endpoint: Endpoint) -> dict[str, Any]:
