@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import math
 import os
+import re
 import resource
 import shutil
 import sqlite3
@@ -21,7 +23,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime.stores import SqliteStore, StoreError, store_from_url
+from copilot_runtime.stores import PostgresStore, RedisStore, SqliteStore, StoreError, store_from_url
 from copilot_runtime.stores.protocol import NewRun, ThreadKey
 
 from .compaction_oracle import compact
@@ -585,6 +587,23 @@ def test_store_url_that_is_invalid_is_refused(url: str, sentence: str, tmp_path:
 
 
 @pytest.mark.requirement("CONFIG-02")
+@pytest.mark.parametrize(
+    ("store", "place"),
+    [(SqliteStore, "t.db"), (PostgresStore, "postgresql://h/db"), (RedisStore, "redis://h")],
+    ids=["sqlite", "postgres", "redis"],
+)
+@pytest.mark.parametrize("name", ["lease_seconds", "poll_seconds", "timeout_seconds"])
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, 1e300, "5", True])
+def test_store_times_that_are_invalid_are_refused(
+    store: Any, place: str, name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sentence = f"{store.__name__}({name}={value!r}): must be > 0, and at most 1e+09"
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        store(place, **{name: value})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_store_url_options_are_passed_to_the_store(tmp_path: Path) -> None:
     store = store_from_url(f"sqlite:///{tmp_path}/a%23b%3Fc.db?lease_seconds=2.5&max_threads=1&timeout_seconds=0.1")
     assert (tmp_path / "a#b?c.db").is_file()

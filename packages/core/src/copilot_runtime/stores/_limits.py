@@ -8,6 +8,17 @@ from typing import ClassVar
 
 from .._validation import check_number
 
+MAX_SECONDS = 1e9
+"""The longest time that an option may have: some 30 years, and less than what any server or library takes."""
+
+
+def check_seconds(store: str, **options: object) -> None:
+    """Raises ValueError for options of a store that are not times which are longer than 0."""
+    for name, value in options.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (is_number and 0 < value <= MAX_SECONDS):  # type: ignore[operator]
+            raise ValueError(f"{store}({name}={value!r}): must be > 0, and at most {MAX_SECONDS:g}")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StoreLimits:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ..._concurrency.process_local import ProcessLocal
 from ..._events import join_frames
 from ..._optional.optional_imports import import_optional
+from ..._validation import check_number
 from .. import protocol as p
+from .._limits import check_seconds
 from .._pagination import next_cursor
 from .._passwords import without_password
 from .._sql.encoding import checksum, format_list, merged
@@ -37,8 +39,6 @@ logger = logging.getLogger("copilot_runtime.stores.postgres")
 T = TypeVar("T")
 
 CLEAR_BATCH = 200
-
-MAX_OPTION = 1e9
 
 POLL_SECONDS = 2.0
 POLLS_PER_LEASE = 8
@@ -102,14 +102,13 @@ class PostgresStore:
             max_age_seconds=max_age_seconds,
             max_bytes=max_bytes,
         )
-        for name, value in (
-            ("lease_seconds", lease_seconds),
-            ("poll_seconds", 1 if poll_seconds is None else poll_seconds),
-            ("timeout_seconds", timeout_seconds),
-            ("max_connections", max_connections),
-        ):
-            if not 0 < value <= MAX_OPTION:
-                raise ValueError(f"PostgresStore({name}={value!r}): must be > 0, and at most {MAX_OPTION:g}")
+        check_seconds(
+            "PostgresStore",
+            lease_seconds=lease_seconds,
+            poll_seconds=1 if poll_seconds is None else poll_seconds,
+            timeout_seconds=timeout_seconds,
+        )
+        check_number("PostgresStore: max_connections", max_connections, minimum=1, integer=True)
         check_name(schema)
         import_optional("psycopg", feature="PostgresStore", extra="postgres")
         if find_spec("psycopg_pool") is None:  # not imported yet: see `connections`

@@ -12,8 +12,8 @@ from typing import Any
 from ..._concurrency.process_local import ProcessLocal
 from ..._events import CompactedFrames, split_frames
 from ..._optional.optional_imports import import_optional
-from ..._validation import check_number
 from .. import protocol as p
+from .._limits import check_seconds
 from .._sql.encoding import parse_duplicates
 from .._sql.shared_frames import SharedList
 from ..portable import MAX_IMPORT_ATTEMPTS, ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
@@ -80,14 +80,9 @@ class RedisStore:
         poll_seconds: float = 1.0,
         timeout_seconds: float = 5.0,
     ) -> None:
-        for name, value in (
-            ("lease_seconds", lease_seconds),
-            ("poll_seconds", poll_seconds),
-            ("timeout_seconds", timeout_seconds),
-        ):
-            check_number(f"RedisStore: {name}", value)
-            if value <= 0:
-                raise ValueError(f"RedisStore({name}={value!r}): must be > 0")
+        check_seconds(
+            "RedisStore", lease_seconds=lease_seconds, poll_seconds=poll_seconds, timeout_seconds=timeout_seconds
+        )
         self._address = Address.from_url(url)
         import_optional("redis", feature="RedisStore", extra="redis")
         self._shards = Shards(prefix, CLUSTER_SHARDS if self._address.kind == "cluster" else 1)

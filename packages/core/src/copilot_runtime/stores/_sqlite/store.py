@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from .. import protocol as p
+from .._limits import check_seconds
 from .._pagination import next_cursor
 from .._sql.encoding import integer, seconds, text
 from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
@@ -94,13 +95,9 @@ class SqliteStore:
             max_age_seconds=max_age_seconds,
             max_bytes=max_bytes,
         )
-        for name, value in (
-            ("lease_seconds", lease_seconds),
-            ("poll_seconds", poll_seconds),
-            ("timeout_seconds", timeout_seconds),
-        ):
-            if value <= 0:
-                raise ValueError(f"SqliteStore({name}={value!r}): must be > 0")
+        check_seconds(
+            "SqliteStore", lease_seconds=lease_seconds, poll_seconds=poll_seconds, timeout_seconds=timeout_seconds
+        )
         _check_path(os.fspath(path))
         self._connections = ConnectionPair(
             os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes), migrates=migrate
