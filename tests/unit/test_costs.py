@@ -27,6 +27,8 @@ from copilot_runtime._engine.replay import replay
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.stored_interrupts import StoredInterrupts, changed_calls
 from copilot_runtime._events import Burst, CompactedFrames, Cursor, apply_events, format_frame
+from copilot_runtime._events.compaction import Compactor
+from copilot_runtime._events.deltas import DeltaStream
 from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
@@ -129,6 +131,22 @@ def test_resumed_reader_of_an_active_run_that_has_yet_to_reach_its_place() -> No
         return run
 
     assert_linear(prepare)
+
+
+@pytest.mark.requirement("COST-01")
+def test_burst_of_deltas_copies_none_of_them() -> None:
+    """As a reaper records all deltas of a run at once."""
+    copied: list[str] = []
+
+    class Deltas(list[str]):
+        def __getitem__(self, index: Any) -> Any:
+            found = super().__getitem__(index)
+            copied.extend(found)
+            return found
+
+    stream = DeltaStream(b"id: 1.", "REASONING_MESSAGE_CONTENT", "m", Compactor(b"id: 1."))
+    assert stream.encode(Deltas(["a"] * 4000), 1).count(b"\n\n") == 4000
+    assert not copied
 
 
 @pytest.mark.requirement("COST-01")

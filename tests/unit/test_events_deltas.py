@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import sys
+import tracemalloc
 import types
 from collections.abc import Callable, Generator
 from json.encoder import encode_basestring
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from copilot_runtime._events import InvalidEventError, RunEnding, RunRecorder
+from copilot_runtime._events import InvalidEventError, RunEnding, RunRecorder, split_pieces
 from copilot_runtime._events.deltas import DELTA_IDS, DELTA_MODELS
 
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, events_of, step, text
@@ -262,6 +263,31 @@ def test_events_of_a_burst_are_numbered_one_after_the_other(kind: str, earlier: 
         assert events_of(frames) == deltas
         assert [frame.split(b"\n")[0] for frame in frames] == [b"id: 7.%d" % (first + at) for at in range(count)]
         first += count
+
+
+@pytest.mark.requirement("PERF-02")
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_burst_takes_the_memory_of_its_frames_once_while_its_run_is_active(kind: str) -> None:
+    make, content = FAMILIES[kind]
+    recorder = RunRecorder(ordinal=7)
+    for event in (STARTED, make("START", "a"), make(content, "a")):
+        recorder.feed(event)
+    recorder.drain()
+    delta = make(content, "a")
+    tracemalloc.start()
+    try:
+        for _ in range(2000):
+            recorder.feed(delta)
+        pieces, size, _ = recorder.take()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, pieces)) == size
+    assert held < 1.5 * size
+    frames = split_pieces(pieces)
+    assert len(frames) == 2000
+    if kind == "REASONING_MESSAGE_CONTENT":  # which are not merged
+        assert [record.frame for record in recorder.records()[-2000:]] == frames
 
 
 def test_deltas_that_an_agent_yields_in_one_object_are_recorded_as_they_were() -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Self, overload
+from typing import Any, NamedTuple, Self, cast, overload
 
+from .frames import Piece, split_pieces
 from .shared_state import apply_state_events
 from .sse import (
     Event,
@@ -112,7 +113,7 @@ class OpenMessage:
         self.last = number
         """The number of the last delta."""
         self.metadata: dict[str, Any] | None = None
-        self.followers: list[bytes] | None = None
+        self.followers: list[Piece] | None = None
         """Frames that came while this was open, to be placed after it."""
 
     def append_delta(self, number: int, event: Event, frame: bytes) -> None:
@@ -139,12 +140,13 @@ class Compactor:
         "_started",
         "_states",
         "_texts",
+        "has_bursts",
         "has_run_error",
     )
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._out: list[bytes] = []
+        self._out: list[Piece] = []
         """Frames alone: their numbers, which are in their ids, are needed for those of few runs."""
         self._is_disordered = False
         """Whether these may not be in the order of their numbers."""
@@ -159,6 +161,8 @@ class Compactor:
         """The frame of the last RUN_STARTED."""
         self.has_run_error = False
         """Whether a RUN_ERROR was among the events."""
+        self.has_bursts = False
+        """Whether `next_place` has got bursts, which the log has as well: apart, their frames take twice the memory."""
 
     def records(self) -> CompactedFrames:
         """Returns the compacted run. To be called once, at the end."""
@@ -167,7 +171,7 @@ class Compactor:
         if self._states is not None:  # of a run that never reached a terminal event
             self._out += [record.frame for record in self._states]
             self._is_disordered = True
-        records = CompactedFrames(self._out)
+        records = CompactedFrames(split_pieces(self._out) if self.has_bursts else cast(list[bytes], self._out))
         return _with_own_ids(records, self._merged_states or ()) if self._is_disordered else records
 
     def _flush_open(self) -> None:
@@ -181,7 +185,7 @@ class Compactor:
             return self._texts[identity]
         return self._calls[identity] if delta_type == _CALL[0] else None
 
-    def next_place(self) -> list[bytes]:
+    def next_place(self) -> list[Piece]:
         """Returns the list for an event that is not merged, and for those after it until something opens or closes."""
         # An event that comes while messages are open is placed after one of them. Text messages are preferred
         # to tool calls, but one that has followers already comes first, or these events would change places.
@@ -247,7 +251,7 @@ class Compactor:
             self._merge_states(states, place)
         place.append(frame)
 
-    def _merge_states(self, states: Sequence[CompactedFrame], place: list[bytes]) -> None:
+    def _merge_states(self, states: Sequence[CompactedFrame], place: list[Piece]) -> None:
         first, last = states[0].number, states[-1].number
         try:
             # Decoded again, so that applying the deltas cannot change what is stored or what the agent holds.

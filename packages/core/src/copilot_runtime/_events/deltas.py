@@ -17,6 +17,7 @@ from typing import Any
 
 from .._pydantic_models import BaseModel
 from .compaction import Compactor
+from .frames import Piece
 from .normalize import wire_fields
 from .schema import SCHEMAS
 from .sse import Event
@@ -80,7 +81,7 @@ class DeltaStream:
         self.after = f'\ndata: {{"type":"{kind}","{self.id_member}":{encode_basestring(identity)},"delta":'
         self.message = compactor.open_message(kind, identity)
         """What the deltas are merged into; None for reasoning, which a replay has as it was."""
-        self.records: list[bytes] | None = compactor.next_place() if self.message is None else None
+        self.records: list[Piece] | None = compactor.next_place() if self.message is None else None
         """Where a replay has the deltas of reasoning."""
         self.frame_size = len(self.before) + len(self.after) + _NUMBER_SIZE
         """About how large a frame is, apart from its string."""
@@ -108,14 +109,12 @@ class DeltaStream:
 
     def _encode_thousands(self, deltas: Sequence[str], first: int) -> Iterator[str]:
         """Yields the same, for the deltas of each thousand of numbers."""
-        after, done = self.after, 0
+        after, done, rest = self.after, 0, iter(deltas)
         while done < len(deltas):
             thousands, start = divmod(first + done, 1000)
             digits = (_PADDED_DIGITS if thousands else _DIGITS)[start:]
-            frames = [
-                f"{number}{after}{encode_basestring(delta)}"
-                for number, delta in zip(digits, deltas[done:], strict=False)
-            ]
+            # In this order: no delta is taken for which there are no digits.
+            frames = [f"{number}{after}{encode_basestring(delta)}" for number, delta in zip(digits, rest, strict=False)]
             done += len(frames)
             before = f"{self.before}{thousands or ''}"
             yield before

@@ -23,7 +23,7 @@ from .compaction import (
 )
 from .completion import RunEnding, closing_events, events_before_error
 from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
-from .frames import Burst, Piece, split_frames, split_pieces
+from .frames import Burst, Piece, split_pieces
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
 from .protocol_state import FAILED, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
@@ -346,16 +346,19 @@ class RunRecorder:
                 self._feed(event)
             return b"", 0
         self._number = self._last_agent_event = last = number + count - 1
-        message = stream.message
+        piece = data if count == 1 else Burst(data, count)
+        message, compactor = stream.message, self._compactor
         if message is not None:
             if not message.deltas:
                 message.first = data  # in which nobody looks if there are several
             message.deltas += deltas
             message.last = last
-        elif stream.records is not None:
-            stream.records += [data] if count == 1 else split_frames(data)
+        elif stream.records is not None and compactor is not None:
+            stream.records.append(piece)
+            if count > 1:
+                compactor.has_bursts = True
         deltas.clear()
-        return data if count == 1 else Burst(data, count), len(data)
+        return piece, len(data)
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
