@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Burst, Piece, as_frames, count_frames, join_frames, pieces_of_frames
 from copilot_runtime._events.frames import frames_after
+from copilot_runtime.stores._memory_threads import frames_size
 
 COUNTS = st.lists(st.integers(1, 4), max_size=8)
 CALLBACKS = ReaderCallbacks(lambda _: None, lambda _: None)
@@ -71,3 +74,15 @@ def test_reader_of_frames_in_pieces_reads_the_same_from_any_place(
     for seen in range(len(alone) + 2):
         received = [read(log, seen, skip_duplicates=skip_duplicates) for log in logs]
         assert received[0] == received[1]
+
+
+def test_memory_of_frames_in_pieces_is_counted() -> None:
+    frames = [b"data: %d\n\n" % number for number in range(1000)]
+    joined = b"".join(frames)
+    tracemalloc.start()
+    try:
+        pieces: list[Piece] = [Burst(joined[:size], size) for size in range(1000, 2000)]
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held <= frames_size(as_frames(pieces, count_frames(pieces))) <= 1.1 * held

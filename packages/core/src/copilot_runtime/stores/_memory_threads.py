@@ -18,6 +18,7 @@ from typing import Any, cast
 from pydantic_core import PydanticSerializationError, to_json
 
 from .._events import (
+    Burst,
     CompactedFrames,
     Frames,
     InputMessages,
@@ -37,6 +38,7 @@ _RUN_BYTES = 430
 _RECORD_BYTES = 32  # with its number, if that has been looked at
 _FRAME_BYTES = 40
 _SLOT_BYTES = 8
+_BURST_BYTES = 80  # beside its bytes
 _NUMBER_BYTES = 32
 _TEXT_BYTES = 49
 _WIDE_BYTES = 2  # a character of most alphabets
@@ -49,8 +51,10 @@ _DUPLICATE_BYTES = 80  # a number and its place in a set
 def frames_size(frames: Sequence[bytes]) -> int:
     """Returns the bytes that frames take in a list."""
     pieces = pieces_of_frames(frames)
-    # To join many small ones is faster than the sum.
-    size = len(b"".join(frames)) if pieces is frames else sum(map(len, pieces))
+    if pieces is frames:
+        size = len(b"".join(frames))  # faster than a sum if they are many and small
+    else:
+        size = sum(map(len, pieces)) + _BURST_BYTES * sum([type(piece) is Burst for piece in pieces])
     return size + (_FRAME_BYTES + _SLOT_BYTES) * len(pieces)
 
 
