@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -473,6 +475,34 @@ def test_listening_goes_on_after_a_server_was_frozen(
         server.resume()
     changed.clear()
     assert changed.wait(BOUND_SECONDS)  # since something may have been missed
+    changed.clear()
+    other.request_stop(T1, None)
+    assert changed.wait(BOUND_SECONDS)
+    stop_watching()
+    assert "Traceback" not in caplog.text
+
+
+@pytest.fixture
+def more_than_1024_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("a process may have no more than 1,024 files here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    with contextlib.ExitStack() as files:
+        while files.enter_context(open(os.devnull)).fileno() < 1024:
+            pass
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.requirement("POSTGRES-02")
+@pytest.mark.usefixtures("more_than_1024_files")
+def test_listening_in_a_process_with_many_connections(own_stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    store, other = own_stores.open(), own_stores.open()
+    lease = begin(store).lease
+    changed = threading.Event()
+    stop_watching = store.watch(lease.run, changed.set)
+    assert changed.wait(BOUND_SECONDS)
     changed.clear()
     other.request_stop(T1, None)
     assert changed.wait(BOUND_SECONDS)

@@ -191,8 +191,10 @@ class Listener:
 
     def _wait(self, sockets: list[int], seconds: float) -> None:
         """Waits until one of the sockets has something, or a run is to be announced."""
-        ready, _, _ = select.select([*sockets, self._wake_reader], [], [], seconds)
-        if self._wake_reader in ready:
+        poll = select.poll()  # unlike `select.select`, also for a server with more than 1,024 files and connections
+        for file in (*sockets, self._wake_reader):
+            poll.register(file, select.POLLIN)
+        if any(file == self._wake_reader for file, _ in poll.poll(1000 * seconds)):
             os.read(self._wake_reader, 4096)
 
     def _announce_runs(self) -> None:
