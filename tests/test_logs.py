@@ -155,7 +155,7 @@ def test_log_of_a_run_that_another_process_ends_says_so_in_both(info: pytest.Log
         other = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), single_user=True)
         async with AsyncTestClient(runtime) as client, client.stream("gated", thread_id="t") as stream:
             await anext(stream)
-            [key] = runtime.engine.runs.on_threads
+            [key] = runtime.engine._runs.on_threads
             await settled(lambda: reap(other.store, key, LOST, force=True) is not None)
             agent.allow(3)
             await settled(lambda: len(runs(info)) == 1)
@@ -188,7 +188,7 @@ def test_log_of_a_reaped_run(info: pytest.LogCaptureFixture, tmp_path: Path) -> 
         other = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), identify_user=identify)
         async with AsyncTestClient(runtime) as client, client.stream("gated", thread_id="t") as stream:
             await anext(stream)
-            [key] = runtime.engine.runs.on_threads
+            [key] = runtime.engine._runs.on_threads
             await other.engine._orphans._reap(key, LOST, force=True)
             [record] = runs(info)
             assert (record.outcome, record.agent_id, record.thread_id) == ("failed", "gated", "t")

@@ -122,17 +122,17 @@ async def test_run_leaves_nothing_in_memory() -> None:
     runs: weakref.WeakSet[Any] = weakref.WeakSet()
     for number in range(3):
         reader = Reader(await engine.run(given(answers, f"r{number}")))
-        runs.update(engine.runs.on_threads.values())
+        runs.update(engine._runs.on_threads.values())
         await reader.rest()
         reader = Reader(await engine.connect(THREAD, None))
         await reader.rest()
         reader = Reader(await engine.suggest(given(answers, f"s{number}")))
-        runs.update(engine.runs.ephemeral.values())
+        runs.update(engine._runs.ephemeral.values())
         await reader.rest()
     del reader
     assert len(runs) in range(7)
-    assert not engine.runs.on_threads
-    assert not engine.runs.ephemeral
+    assert not engine._runs.on_threads
+    assert not engine._runs.ephemeral
     assert engine._subscribers._held.size == 0
     assert engine._subscribers._limiter._count == 0
     persistence, subscribers = engine._persistence, engine._subscribers
@@ -171,7 +171,7 @@ async def test_reader_that_disconnects_leaves_nothing() -> None:
         await engine.connect(THREAD, None)
     reader.close()
     reader.close()
-    [run] = engine.runs.on_threads.values()
+    [run] = engine._runs.on_threads.values()
     assert not run.log.readers
     reader = Reader(await engine.connect(THREAD, None))
     agent.allow(3)
@@ -286,7 +286,7 @@ async def test_stop_grace_seconds_abandons_an_agent_that_ignores_its_cancellatio
     # Its thread is free while it is still there, and what it says then changes nothing.
     assert (await Reader(await engine.run(given(answers, "second"))).rest())[-1] == FINISHED
     agent.may_go.set()
-    await settled(lambda: not engine.runs.on_threads and not tasks_of_this_loop())
+    await settled(lambda: not engine._runs.on_threads and not tasks_of_this_loop())
     assert [run.run_id for run in engine.store.read(THREAD).runs] == ["r", "second"]
     assert len(stored(engine.store).raw or ()) == len(events)
 
@@ -698,7 +698,7 @@ async def test_on_disconnect_stop_when_the_last_reader_has_left(setting: str, st
     if not stops:
         agent.allow(2)
     await agent.ended.wait()
-    await settled(lambda: not engine.runs.on_threads)
+    await settled(lambda: not engine._runs.on_threads)
     assert isinstance(agent.raised, asyncio.CancelledError) == stops
     assert len(stored(engine.store).raw or ()) == (5 if stops else 7)
 
@@ -711,7 +711,7 @@ async def test_on_disconnect_stop_is_about_the_run_that_was_read() -> None:
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
     await reader.until(2)
-    [run] = engine.runs.on_threads.values()
+    [run] = engine._runs.on_threads.values()
     earlier = RunLog(run.log.run, "earlier", "a")
     engine._subscribers.reader_left(earlier)
     agent.allow(3)
@@ -822,7 +822,7 @@ async def test_slow_reader_of_a_finished_run_is_evicted(
     monkeypatch.setattr("copilot_runtime._engine.subscribers.UNCOUNTED_BYTES", 0)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
-    await settled(lambda: not engine.runs.on_threads)
+    await settled(lambda: not engine._runs.on_threads)
     engine._subscribers._held.evict_slow()
     seen = [await reader.rest() for reader in slow]
     assert len(seen[-1]) == 5
@@ -878,7 +878,7 @@ async def test_on_concurrent_run_supersede_with_a_cancelled_request() -> None:
         await request
     agent.may_go.set()
     await first.rest()
-    await settled(lambda: not engine.runs.on_threads)
+    await settled(lambda: not engine._runs.on_threads)
     assert engine._subscribers._limiter._count == 0
     assert isinstance(await engine.run(given(answers, "third")), EventStream)
 
@@ -992,13 +992,13 @@ async def test_lease_lost_ends_the_run(kind: str) -> None:
     assert events[-1]["code"] == "RUN_LOST"
     if kind == "deaf":
         agent.may_go.set()
-    await settled(lambda: not [run for run in here.runs.on_threads.values() if not run.is_finished])
+    await settled(lambda: not [run for run in here._runs.on_threads.values() if not run.is_finished])
     other.allow()
     await second.rest()
     assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
     assert [read_frame(frame).event for frame in stored(store).raw or ()] == second.events
     assert not told
-    assert not here.runs.on_threads
+    assert not here._runs.on_threads
     await settled(lambda: not here._remote_runs._logs)
 
 
@@ -1037,7 +1037,7 @@ async def test_flush_of_a_run_that_has_ended_meanwhile_stores_nothing() -> None:
     engine = engine_on(store)
     reader = Reader(await engine.run(given(Gated().run)))
     await reader.until(2)
-    [run] = engine.runs.on_threads.values()
+    [run] = engine._runs.on_threads.values()
     writer = run.writer
     assert writer is not None
     writer.close()
@@ -1111,7 +1111,7 @@ async def test_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.M
         await reader.until(3 + number)
         await settled(lambda: store.appending > 0)
         # Another round comes while the one before still waits for the store.
-        engine._persistence._flush_timer._callback([run.writer for run in engine.runs.on_threads.values()])
+        engine._persistence._flush_timer._callback([run.writer for run in engine._runs.on_threads.values()])
     if ends == "later":
         store.gate.set()
         await settled(lambda: store.appending == 0)
@@ -1154,7 +1154,7 @@ async def test_store_that_fails_for_a_while_does_not_fail_the_agent(monkeypatch:
     store.broken = frozenset({"append"})
     agent.allow(2)
     await reader.until(4)
-    [run] = engine.runs.on_threads.values()
+    [run] = engine._runs.on_threads.values()
     engine._persistence._flush_timer._callback([run.writer])
     engine._persistence._flush([run.writer])
     store.broken = frozenset()
@@ -1231,7 +1231,7 @@ def test_runs_started_on_worker_threads() -> None:
             assert kinds[-1] == "RUN_FINISHED"
         assert len(pair[0]) == 54
     assert engine._subscribers._limiter._count == 0
-    assert not engine.runs.on_threads
+    assert not engine._runs.on_threads
 
 
 @pytest.mark.requirement("RUN-11")
@@ -1273,9 +1273,9 @@ def test_fork_child_has_no_runs() -> None:
         await asyncio.Event().wait()
 
     [stream] = driven(engine, lambda: engine.run(given(agent)))
-    [run] = engine.runs.on_threads.values()
+    [run] = engine._runs.on_threads.values()
     engine.after_fork()
-    assert not engine.runs.on_threads
+    assert not engine._runs.on_threads
     assert engine.store.read(THREAD).live is None
     [again] = driven(engine, lambda: engine.run(given(answers)))
     assert read_on_thread(again)[-1] == "RUN_FINISHED"

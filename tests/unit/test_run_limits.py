@@ -69,7 +69,7 @@ def agent_threads() -> int:
 
 
 async def no_runs(engine: Engine) -> None:
-    await settled(lambda: not engine.runs.on_threads and not engine.runs.ephemeral)
+    await settled(lambda: not engine._runs.on_threads and not engine._runs.ephemeral)
     assert not engine._starter._limiter._slots
     assert not engine._starter._limiter._of_users
 
@@ -519,7 +519,7 @@ async def test_max_runs_bytes_counts_many_runs_that_emit_little() -> None:
     for _ in range(200):
         await asyncio.sleep(0)
     counted = engine._starter._limiter._size
-    taken = sum(RUN_BYTES + EVENT_FACTOR * run.size for run in engine.runs.on_threads.values())
+    taken = sum(RUN_BYTES + EVENT_FACTOR * run.size for run in engine._runs.on_threads.values())
     assert taken <= 1.25 * counted <= 1.25 * MAX_EXCESS * 1_000_000
     await engine.shutdown(0)
     for reader in readers:

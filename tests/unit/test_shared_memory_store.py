@@ -71,7 +71,7 @@ async def test_shared_memory_store_shutdown_of_another_runtime_stops_nothing() -
     await there.shutdown(0)
     agent.allow()
     assert (await own.rest())[-1] == FINISHED
-    assert not here.runs.shared
+    assert not here._runs.shared
 
 
 def test_shared_memory_store_run_of_another_event_loop_is_stopped() -> None:

@@ -85,7 +85,7 @@ class Engine:
         self.options = options
         self.on_run_end: RunEndHook | None = on_run_end
         self.thread_names: NameSource | None = thread_names
-        self.runs = ActiveRuns(store, self._while_active)
+        self._runs = ActiveRuns(store, self._while_active)
         self._agent_threads = AgentThreads(options.max_agent_threads, options.max_runs_per_user)
         self._subscribers = Subscribers(
             max_streams=options.max_streams,
@@ -94,21 +94,21 @@ class Engine:
             on_abandoned=self._abandoned,
             while_open=self._while_open,
         )
-        self._persistence = RunPersistence(store, self.async_store, has_all_readers=self.runs.shared.has_all)
+        self._persistence = RunPersistence(store, self.async_store, has_all_readers=self._runs.shared.has_all)
         self._run_end_notifier = RunEndNotifier()
         self._shutdown = Shutdown(
             grace_seconds=options.shutdown_grace_seconds,
-            runs=self.runs.all,
+            runs=self._runs.all,
             subscribers=self._subscribers,
             run_end_notifier=self._run_end_notifier,
         )
-        self._orphans = Orphans(store, self.async_store, self.runs, self._run_reaped)
-        self._remote_runs = RemoteRunFollower(store, self.async_store, self._orphans.reap_lost, self.runs.find_log)
+        self._orphans = Orphans(store, self.async_store, self._runs, self._run_reaped)
+        self._remote_runs = RemoteRunFollower(store, self.async_store, self._orphans.reap_lost, self._runs.find_log)
         self._starter = RunStarter(
             store,
             self.async_store,
             options,
-            runs=self.runs,
+            runs=self._runs,
             orphans=self._orphans,
             subscribers=self._subscribers,
             shutdown=self._shutdown,
@@ -178,7 +178,7 @@ class Engine:
             if live is None:
                 log = None
             else:
-                run = self.runs.on_threads.get(live.run)
+                run = self._runs.on_threads.get(live.run)
                 log = run.log if run is not None else self._remote_runs.log(live.run, live.run_id, live.agent_id)
             reader = RunReader(
                 log=log,
@@ -208,7 +208,7 @@ class Engine:
             return StopResult(False, is_other=True)
         if live is None or live.stopping:
             return StopResult(False)
-        run = self.runs.shared.find(live.run)
+        run = self._runs.shared.find(live.run)
         if run is not None:  # which may have got the signal from the store already, and have ended
             run.stop_threadsafe()
         return StopResult(True)
@@ -222,9 +222,9 @@ class Engine:
             await self.async_store.delete(thread)
             return True
         if live is not None:
-            await self.runs.end_without_loop(live)
+            await self._runs.end_without_loop(live)
         existed = await self.async_store.delete(thread)
-        run = None if live is None else self.runs.shared.find(live.run)
+        run = None if live is None else self._runs.shared.find(live.run)
         if run is not None:
             run.is_deleted = True
             run.mark_lost_threadsafe()
@@ -258,7 +258,7 @@ class Engine:
         if prepared.may_be_first:
             services = self._naming_run_services
         run = Run(prepared, services, log, loop)
-        self.runs.add(run)
+        self._runs.add(run)
         if run.writer is not None:
             if self.options.debug:
                 self._debug_feed.add(log, request)
@@ -279,13 +279,13 @@ class Engine:
 
     def _while_open(self) -> None:
         self._shutdown.check_server()
-        if self.runs.have_closed_loop():
-            loops.create_task_threadsafe(asyncio.get_running_loop(), self.runs.end_all_without_loop())
+        if self._runs.have_closed_loop():
+            loops.create_task_threadsafe(asyncio.get_running_loop(), self._runs.end_all_without_loop())
 
     def _abandoned(self, log: RunLog) -> None:
         # No other reader can ever follow a suggestion.
         stops = log.run is None or (self.options.on_disconnect == "stop" and not self._shutdown.is_active)
-        if stops and (run := self.runs.of_log(log)) is not None:
+        if stops and (run := self._runs.of_log(log)) is not None:
             run.stop_threadsafe()
 
     def _report_run_end(self, run: Run, ended: EndedRun) -> None:
@@ -323,7 +323,7 @@ class Engine:
             await self._run_end_notifier.notify(self.on_run_end, ended)
 
     def _unregister(self, run: Run) -> None:
-        self.runs.discard(run)
+        self._runs.discard(run)
         if not run.slot.is_released:
             run.slot.release()
         if run.writer is not None:
@@ -334,7 +334,7 @@ class Engine:
     async def shutdown(self, grace_seconds: float | None = None) -> None:
         """Refuses new runs, lets this process's runs end for ``grace_seconds``, ends them, and ends all streams."""
         self._shutdown.refuse_runs()
-        await self.runs.end_all_without_loop()
+        await self._runs.end_all_without_loop()
         await self._shutdown.end(grace_seconds)
 
     def shutdown_sync(self, grace_seconds: float | None = None) -> None:
@@ -343,7 +343,7 @@ class Engine:
 
     async def _shutdown_on_thread(self, grace_seconds: float | None) -> None:
         self._shutdown.refuse_runs()
-        await self.runs.end_all_not_running()
+        await self._runs.end_all_not_running()
         await self._shutdown.end(grace_seconds)
 
     def accept_runs(self) -> None:
@@ -364,7 +364,7 @@ class Engine:
         """Returns how many runs and streams there are."""
         options = self.options
         return EngineStatus(
-            self.runs.count,
+            self._runs.count,
             options.max_runs,
             self._subscribers.open_count,
             options.max_streams,
@@ -374,16 +374,16 @@ class Engine:
 
     def close(self) -> None:
         """Stops this process's runs, and waits for those of the background loop: other loops may not run any more."""
-        driver.run_sync(self.runs.end_all_without_loop())
+        driver.run_sync(self._runs.end_all_without_loop())
         background = loops.running_background_loop()
-        for run in self.runs.all():
+        for run in self._runs.all():
             if run.loop is not background and not run.loop.is_closed():
                 run.stop_threadsafe(INTERRUPTED)
         if background is not None:
             driver.run_sync(self._shutdown.end(0.0, lambda loop: loop is background))
 
     def after_fork(self) -> None:
-        self.runs.clear()
+        self._runs.clear()
         self._starter.after_fork()
         self._agent_threads.after_fork()
         self._subscribers.after_fork()
@@ -397,7 +397,7 @@ class Engine:
     def at_exit(self, exiting_since: float) -> None:
         """Ends the runs of the background loop, and those of a server whose event loop no longer runs."""
         self.async_store.at_exit()
-        driver.run_sync(self.runs.end_all_not_running())
+        driver.run_sync(self._runs.end_all_not_running())
         background = loops.running_background_loop()
         if background is not None:
             self._shutdown.end_at_exit(lambda loop: loop is background, exiting_since)
