@@ -24,6 +24,7 @@ METHODS = (
     "follow",
     "request_stop",
     "messages",
+    "read_with_messages",
     "threads",
     "update",
     "delete",

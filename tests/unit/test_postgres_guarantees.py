@@ -581,6 +581,8 @@ def test_beginning_a_run_takes_one_round_trip(stores: Stores, monkeypatch: pytes
     assert append_one(store, started.lease, [b"x\n\n"]) is None
     store.finish(started.lease, *record_run(started.lease, message_events("m"), [QUESTION]))
     assert len(statements) == 3
+    store.read_with_messages(T1)
+    assert len(statements) == 4
 
 
 def test_fork(stores: Stores) -> None:
@@ -650,6 +652,8 @@ def test_pgbouncer_in_transaction_mode(stores: Stores, caplog: pytest.LogCapture
                 assert changes.acquire(timeout=BOUND_SECONDS)
             for stop in stops:
                 stop()
+            snapshot, messages = other.read_with_messages(T1)
+            assert (len(snapshot.runs), [message["id"] for message in messages]) == (1, ["m"])
     assert [record.message for record in caplog.records if "pooler" in record.message] != []
     assert len([record for record in caplog.records if "pooler" in record.message]) == 1
     other.close()

@@ -601,6 +601,8 @@ def test_redis_begin_takes_one_round_trip(store: RedisStore, monkeypatch: pytest
     monkeypatch.setattr(client, "execute_command", execute_command)
     begin(store)
     assert calls == ["EVALSHA"]
+    store.read_with_messages(T1)
+    assert calls == ["EVALSHA"] * 2
 
 
 @pytest.mark.parametrize("size", [10, 3000], ids=["short", "long"])
@@ -638,6 +640,9 @@ def test_redis_thread_that_is_damaged_concerns_no_other_and_can_be_deleted(kind:
     client_of(store).set(key(store, kind, T1), "something else")
     with pytest.raises(ThreadUnreadable):
         _READS[kind](store)
+    if kind in "trm":
+        with pytest.raises(ThreadUnreadable):
+            store.read_with_messages(T1)
     if kind in "ei":
         assert store.read(T1).live is None
     assert append_one(store, lease, frames[:2]) is None

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores.protocol import ThreadKey, ThreadSnapshot
 
 from .engine_helpers import Reader, bounded, engine_on, given
 from .recorder_helpers import Event
@@ -38,6 +39,14 @@ def _count(name: str) -> Any:
 
 for _name in ("write_runs", "begin", "read", "messages", "threads", "follow", "request_stop", "claim", "update"):
     setattr(Counting, _name, _count(_name))
+
+
+class Combining(Counting):
+    """A store that reads a thread and its messages at once, as those on other machines do."""
+
+    def read_with_messages(self, thread: ThreadKey) -> tuple[ThreadSnapshot, list[dict[str, Any]]]:
+        self.calls.append("read_with_messages")
+        return SqliteStore.read(self, thread), SqliteStore.messages(self, thread)
 
 
 class Held:
@@ -75,11 +84,32 @@ async def test_run_calls_its_store_at_most_twice_before_it_begins(
         assert await calls_of(store, engine, Asking(), messages=[MESSAGE]) == calls
 
 
+@pytest.mark.parametrize(("history", "call"), [("client", "read"), ("stored", "read_with_messages")])
 @bounded
-async def test_response_to_an_interrupt_calls_its_store_twice_before_its_run_begins(tmp_path: Path) -> None:
-    store = Counting(tmp_path / "threads.db")
-    engine, agent = engine_on(store), Asking()
+async def test_response_to_an_interrupt_calls_its_store_twice_before_its_run_begins(
+    history: str, call: str, tmp_path: Path
+) -> None:
+    store = Combining(tmp_path / "threads.db")
+    engine, agent = engine_on(store, history=history), Asking()
     await calls_of(store, engine, agent)
     found = await calls_of(store, engine, agent, messages=[ASSISTANT], resume=[ENTRY])
     assert agent.resumed() == [[ENTRY]]
-    assert found == ["write_runs", "read"]
+    assert found == ["write_runs", call]
+
+
+@bounded
+async def test_response_to_an_interrupt_with_stored_history_on_a_store_that_reads_them_one_by_one(
+    tmp_path: Path,
+) -> None:
+    class Overriding(Combining):
+        """Its own version of a method is not left out for the sake of a round trip."""
+
+        def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
+            return super().messages(thread)
+
+    for store in (Counting(tmp_path / "counting.db"), Overriding(tmp_path / "overriding.db")):
+        engine, agent = engine_on(store, history="stored"), Asking()
+        await calls_of(store, engine, agent)
+        found = await calls_of(store, engine, agent, messages=[ASSISTANT], resume=[ENTRY])
+        assert agent.resumed() == [[ENTRY]]
+        assert found == ["write_runs", "messages", "read"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import cast
 
-from ..stores.protocol import RunStore, WatchingStore
+from ..stores.protocol import CombiningStore, RunStore, WatchingStore
 
 
 def has_member(store: RunStore, name: str, depends_on: Set[str]) -> bool:
@@ -17,6 +17,12 @@ def has_member(store: RunStore, name: str, depends_on: Set[str]) -> bool:
     names = {name, *depends_on}
     members = [getattr(owner, "__dict__", {}).keys() for owner in (store, *type(store).__mro__)]
     return name in next((found for found in members if found & names), ())
+
+
+def find_combining(store: RunStore) -> CombiningStore | None:
+    """Returns the store if it is one that reads a thread and its messages together."""
+    is_combining = has_member(store, "read_with_messages", {"read", "messages"})
+    return cast(CombiningStore, store) if is_combining else None
 
 
 def find_watching(store: RunStore) -> WatchingStore | None:

@@ -20,6 +20,7 @@ from ..stores.protocol import (
     StoreError,
     ThreadBusy,
     ThreadKey,
+    ThreadSnapshot,
 )
 from .active_runs import ActiveRuns
 from .agent_history import remembered_messages
@@ -31,8 +32,8 @@ from .run import PreparedRun, Run
 from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot, TooManyRuns, TooManyRunsOfUser
 from .shutdown import Shutdown, ShuttingDown
 from .store_queue import TurnMissed
+from .stored_history import read_and_complete
 from .subscribers import Subscribers
-from .thread_history import complete_history
 from .thread_names import MAX_NEW_THREAD_MESSAGES
 from .types import EngineOptions, RunRequest
 
@@ -194,12 +195,13 @@ class RunStarter:
         if isinstance(started, ThreadBusy):
             return started.live
         lease, is_resuming = started.lease, request.has_resume
+        thread: ThreadSnapshot | None = None
         try:
+            # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
             if self._options.history == "stored":
-                request, function = await self._complete_history(request, function, started, slot)
+                request, function, thread = await self._complete_history(request, function, started, slot)
             if is_resuming:
-                # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
-                thread = await self._async_store.read(new.thread)
+                thread = thread or await self._async_store.read(new.thread)
                 request = check_resume(request, thread.runs, started.event_messages)
             if self._shutdown.refuses_runs():  # since meanwhile: the client is sent elsewhere
                 raise ShuttingDown
@@ -240,16 +242,17 @@ class RunStarter:
 
     async def _complete_history(
         self, request: RunRequest, function: Callable[..., Any], started: RunStarted, slot: RunSlot
-    ) -> tuple[RunRequest, Callable[..., Any]]:
-        """Returns a run with all messages of its thread, now that no other run can add to them, and its function."""
+    ) -> tuple[RunRequest, Callable[..., Any], ThreadSnapshot | None]:
+        """Returns a run with all messages of its thread, its function, and the thread if that was read as well."""
         try:
             remembered = await remembered_messages(request, started)
         except (Exception, driver.SelfCancelledError) as error:
-            return request, partial(_raise_only, [error])  # what the client has sent is not all that the agent needs
+            # What the client has sent is not all that the agent needs.
+            return request, partial(_raise_only, [error]), None
         before = request.memory
-        request = await self._async_store.call_off_loop(complete_history, self._store, request, started, remembered)
-        slot.add(request.memory - before)
-        return request, function
+        completed = await self._async_store.call_off_loop(read_and_complete, self._store, request, started, remembered)
+        slot.add(completed.request.memory - before)
+        return completed.request, function, completed.thread
 
     async def _supersede(self, new: NewRun, busy: ThreadBusy) -> RunStarted | ThreadBusy:
         deadline = time.monotonic() + SUPERSEDE_SECONDS

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._events import Event
-from ..stores.protocol import RunStarted, RunStore
+from ..stores.protocol import RunStarted
 from .types import RunRequest
 
 Message = Mapping[str, Any]
@@ -57,23 +57,16 @@ def merge_messages(stored: Sequence[Message], sent: Sequence[Message]) -> Merge:
     return Merge(inserted, list(known) != list(places) or any(map(_differs, stored, known.values())))
 
 
-def complete_history(
-    store: RunStore, request: RunRequest, started: RunStarted, remembered: Sequence[Message]
-) -> RunRequest:
+def complete_history(stored: Sequence[Message], request: RunRequest, started: RunStarted) -> RunRequest:
     """Returns a run with all messages of its thread in its input. May take long for a long thread.
 
     If the client has changed the thread, the run opens with a snapshot of it: a replay would show what it was before.
 
     Args:
-        store: the store.
+        stored: the messages of the thread.
         request: the run, as the client sent it.
         started: how it has begun.
-        remembered: what the agent has of the thread, which counts if the store has nothing.
-
-    Raises:
-        StoreError: the store does not work.
     """
-    stored = store.messages(started.lease.run.thread) or remembered
     merge = merge_messages(stored, request.messages)
     known = {message["id"] for message in stored}
     # The client has brought back what it had deleted before. RUN_STARTED repeats nothing that the thread has had.

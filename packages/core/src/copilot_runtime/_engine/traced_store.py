@@ -26,7 +26,7 @@ _OPERATIONS: Mapping[str, str] = {
     "_flush": "append",
     "_has_ended_with": "follow",
     "reap": "claim",
-    "complete_history": "read",
+    "read_and_complete": "read",
     "respond": "read",
     "follow_all": "follow",
     "_end": "finish",

@@ -30,6 +30,7 @@ __all__ = [
     "ActiveRun",
     "Batch",
     "ClaimedRun",
+    "CombiningStore",
     "CompactedFrame",
     "GroupingStore",
     "LazyStore",
@@ -518,6 +519,16 @@ class GroupingStore(RunStore, Protocol):
 
         Returns, for each, what `begin` or `finish` returns or raises. One that raises leaves the others alone.
         """
+
+
+class CombiningStore(RunStore, Protocol):
+    """A store that reads a thread and its messages for about the cost of one, such as one round trip.
+
+    The method is optional: without it, the engine calls `messages` and `read`.
+    """
+
+    def read_with_messages(self, thread: ThreadKey) -> tuple[ThreadSnapshot, list[dict[str, Any]]]:
+        """Returns what `read` and `messages` return."""
 
 
 class WatchingStore(RunStore, Protocol):

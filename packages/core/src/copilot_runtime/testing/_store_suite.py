@@ -99,6 +99,14 @@ def _write_runs(store: RunStore) -> Callable[[Sequence[p.NewRun | p.RunEnd]], Se
     return method
 
 
+def _read_with_messages(store: RunStore) -> Callable[[p.ThreadKey], tuple[p.ThreadSnapshot, Sequence[Any]]]:
+    """Returns the optional method of `p.CombiningStore`."""
+    if not hasattr(store, "read_with_messages"):
+        pytest.skip("this store does not read a thread and its messages together")
+    method: Callable[[p.ThreadKey], tuple[p.ThreadSnapshot, Sequence[Any]]] = store.read_with_messages
+    return method
+
+
 @contextlib.contextmanager
 def _watched(store: RunStore, run: p.RunKey) -> Iterator[threading.Event]:
     """Watches a run (`p.WatchingStore`), and yields what is set after a change from now on."""
@@ -681,6 +689,24 @@ class RunStoreSuite(PortableTests):
             {"id": "m", "role": "assistant", "content": "Hello"},
             {"id": "m2", "role": "assistant", "content": "Hello"},
         ]
+
+    def test_read_with_messages_returns_what_read_and_messages_return(self, store: RunStore) -> None:
+        read_with_messages = _read_with_messages(store)
+        assert read_with_messages(T1) == (p.ThreadSnapshot(), [])
+        for number in range(3):
+            store_run(store, message=f"m{number}")
+        lease = begin(store).lease
+        snapshot, messages = read_with_messages(T1)
+        assert snapshot == store.read(T1)
+        assert len(snapshot.runs) == 3
+        assert snapshot.live is not None
+        assert messages == store.messages(T1) != []
+        # More than there are runs, and so many that an order by text is another one than that by number.
+        inputs = [{"id": f"u{number}", "role": "user", "content": "é\x00" * number} for number in range(30)]
+        store.finish(lease, *record_run(lease, message_events("last"), inputs))
+        assert read_with_messages(T1) == (store.read(T1), store.messages(T1))
+        assert [message["id"] for message in store.messages(T1)] == [*(each["id"] for each in inputs), "last"]
+        assert read_with_messages(T2) == (p.ThreadSnapshot(), [])
 
     def test_messages_do_not_include_those_of_an_active_run(self, store: RunStore) -> None:
         store_run(store)

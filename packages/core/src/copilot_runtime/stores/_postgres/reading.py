@@ -35,6 +35,12 @@ FROM {s}.threads AS t JOIN {s}.runs AS o ON o.thread = t.id AND o.ordinal = %(ra
 JOIN {s}.frames AS f ON f.frames_id = o.frames_id WHERE t.key = %(key)b AND o.raw_until IS NOT NULL
 """
 
+READ_MESSAGES = """
+UNION ALL
+SELECT 3, m.position, NULL, m.message, NULL, NULL, NULL, NULL, NULL, m.checksum, NULL
+FROM {s}.threads AS t JOIN {s}.messages AS m ON m.thread = t.id WHERE t.key = %(key)b
+"""
+
 READ_ORDER = "\nORDER BY 1, 2"
 
 MESSAGES = """
@@ -121,7 +127,7 @@ def snapshot(
     shared_records: SharedFrames[CompactedFrames],
     shared_raw: SharedFrames[SharedList[bytes]],
 ) -> p.ThreadSnapshot:
-    """Returns a thread from the rows of `READ`."""
+    """Returns a thread from the rows of `READ`, with those of `READ_RAW` for the raw frames of a run."""
     if not rows:
         return p.ThreadSnapshot()
     pieces = [(row[1], row[9], row[10]) for row in rows if row[0] == 2]
@@ -168,6 +174,17 @@ def update(rows: Sequence[Sequence[Any]]) -> p.RunUpdate:
     ended, expired, duplicates, skip, *_ = rows[0]
     pieces = [(first, crc, data) for *_, first, crc, data in rows if first is not None]
     return p.RunUpdate(join_pieces(pieces, skip), frozenset(parse_list(duplicates, int)), ended, expired)
+
+
+def snapshot_with_messages(
+    thread: p.ThreadKey,
+    rows: Sequence[Sequence[Any]],
+    shared_records: SharedFrames[CompactedFrames],
+    shared_raw: SharedFrames[SharedList[bytes]],
+) -> tuple[p.ThreadSnapshot, list[dict[str, Any]]]:
+    """Returns a thread and its messages from the rows of `READ` and `READ_MESSAGES`."""
+    found = messages([(row[9], row[3]) for row in rows if row[0] == 3])
+    return snapshot(thread, rows, None, shared_records, shared_raw), found
 
 
 def messages(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

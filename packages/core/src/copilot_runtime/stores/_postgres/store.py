@@ -331,6 +331,15 @@ class PostgresStore:
         rows = self._calls.fetch(reading.MESSAGES, (thread_digest(thread),))
         return reading.checked(lambda: reading.messages(rows))
 
+    def read_with_messages(self, thread: p.ThreadKey) -> tuple[p.ThreadSnapshot, list[dict[str, Any]]]:
+        """Returns what `read` and `messages` return, see `CombiningStore`."""
+        state = self._states.get()
+        sql = reading.READ + reading.READ_MESSAGES + reading.READ_ORDER
+        rows = self._calls.fetch(sql, {"key": thread_digest(thread)})
+        return reading.checked(
+            lambda: reading.snapshot_with_messages(thread, rows, state.shared_records, state.shared_raw)
+        )
+
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
         sql, values = reading.threads_statement(owner, query)
         rows = self._calls.fetch(sql, values)

@@ -244,12 +244,27 @@ class RedisStore:
     # --- reading ---
 
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
+        return self._read(thread, touch=touch, raw_ordinal=raw_ordinal)[0]
+
+    def read_with_messages(self, thread: p.ThreadKey) -> tuple[p.ThreadSnapshot, list[dict[str, Any]]]:
+        """Returns what `read` and `messages` return, see `CombiningStore`."""
+        return self._read(thread, with_messages=True)
+
+    def _read(
+        self,
+        thread: p.ThreadKey,
+        *,
+        touch: bool = False,
+        raw_ordinal: int | None = None,
+        with_messages: bool = False,
+    ) -> tuple[p.ThreadSnapshot, list[dict[str, Any]]]:
         process, place = self._process.get(), self._shards.place(thread)
-        result = self._call(place.shard, "read", place.thread, int(touch), "" if raw_ordinal is None else raw_ordinal)
+        which_raw = "" if raw_ordinal is None else raw_ordinal
+        result = self._call(place.shard, "read", place.thread, int(touch), which_raw, int(with_messages))
         if result is None:
-            return p.ThreadSnapshot()
+            return p.ThreadSnapshot(), []
         with _checked():
-            last_ordinal, live, fields, entries = result
+            last_ordinal, live, fields, entries, messages = result
             runs = []
             for ordinal, header, replay in values.stored_runs(fields):
                 # A run does not change, and a thread that is created again has other ordinals.
@@ -268,7 +283,8 @@ class RedisStore:
                     )
                 )
             active = None if live is None else values.active_run(thread, live)
-            return p.ThreadSnapshot(runs, active, int(last_ordinal))
+            snapshot = p.ThreadSnapshot(runs, active, int(last_ordinal))
+            return snapshot, [values.parse_message(message) for message in messages or ()]
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         place = self._shards.place(run.thread)

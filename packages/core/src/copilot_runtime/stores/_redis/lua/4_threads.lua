@@ -1,8 +1,8 @@
 -- Reading, listing and deleting threads.
 
--- Returns the last ordinal, the active run, for each ended run what describes it and its replay, and the raw frames of
--- one run if they are asked for and still kept.
-function operations.read(thread, touch, raw_ordinal)
+-- Returns the last ordinal, the active run, for each ended run what describes it and its replay, the raw frames of one
+-- run if they are asked for and still kept, and the messages if they are asked for.
+function operations.read(thread, touch, raw_ordinal, with_messages)
     local ordinal, owner = fields(key('t', thread), 'ordinal', 'owner')
     if not ordinal then return false end
     if touch == '1' then -- unless the server takes no writes at the moment
@@ -11,7 +11,8 @@ function operations.read(thread, touch, raw_ordinal)
     end
     local raw = false
     if raw_ordinal ~= '' and has_raw(thread, raw_ordinal) then raw = entries_after(thread, raw_ordinal, 0) end
-    return {ordinal, active_run(thread), redis.call('HGETALL', key('r', thread)), raw}
+    local messages = with_messages == '1' and redis.call('LRANGE', key('m', thread), 0, -1)
+    return {ordinal, active_run(thread), redis.call('HGETALL', key('r', thread)), raw, messages}
 end
 
 -- Returns {0, duplicates, whether the lease has expired, entries} of an active run, {1, what describes it, entries} of
