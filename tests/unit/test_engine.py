@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from copilot_runtime._engine import (
     run_starter,
 )
 from copilot_runtime._engine.async_store import AsyncStore
+from copilot_runtime._engine.run import Run
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Cursor
 from copilot_runtime._http.streaming import EventStream
@@ -39,6 +41,7 @@ from copilot_runtime.stores import (
     LeaseLost,
     MemoryStore,
     RunTooLarge,
+    SqliteStore,
     StoreError,
 )
 from copilot_runtime.stores.protocol import (
@@ -186,6 +189,25 @@ async def test_run_of_an_invalid_agent_leaves_the_thread_free() -> None:
             await engine.run(given(nonsense))
         with pytest.raises(TypeError, match="not an agent"):
             await engine.suggest(given(nonsense))
+    assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
+
+
+@bounded
+async def test_run_that_cannot_be_launched_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_on(SqliteStore(str(tmp_path / "threads.db")), max_runs=1, debug=True)
+
+    def fails(run: Run) -> None:
+        raise RuntimeError("the event loop is being closed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "start", fails)
+        for begin in (engine.run, engine.suggest):
+            with pytest.raises(RuntimeError, match="being closed"):
+                await begin(given(answers))
+    assert engine.status().live_runs == 0
+    renewer = engine._persistence._renewer.get_existing()
+    assert renewer is not None
+    assert not renewer._renewed_at
     assert (await Reader(await engine.run(given(answers))).rest())[-1] == FINISHED
 
 

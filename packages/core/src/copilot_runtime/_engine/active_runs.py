@@ -61,11 +61,6 @@ class ActiveRuns:
             if runs.get(key) is run:  # an ordinal may be in use again, where a store was replaced
                 del runs[key]
 
-    def forget(self, key: RunKey) -> None:
-        """Removes the run with a key, if there is one: it could not be started."""
-        if (run := self.on_threads.get(key)) is not None:
-            self.discard(run)
-
     def all(self) -> list[Run]:
         """Returns the runs of this engine."""
         return [*self.on_threads.values(), *self.ephemeral.values()]

@@ -259,16 +259,23 @@ class Engine:
             services = self._naming_run_services
         run = Run(prepared, services, log, loop)
         self._runs.add(run)
-        if run.writer is not None:
+        try:
+            if run.writer is not None:
+                if self.options.debug:
+                    self._debug_feed.add(log, request)
+                self._persistence.track(run.writer)
             if self.options.debug:
-                self._debug_feed.add(log, request)
-            self._persistence.track(run.writer)
-        if self.options.debug:
-            log_events(log)
-        if not on_thread:
-            run.start()
-        elif not run.start_on_thread():
-            loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step)
+                log_events(log)
+            if not on_thread:
+                run.start()
+            elif not run.start_on_thread():
+                loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step)
+        except BaseException:  # such as a loop that is being closed; the slot is the caller's
+            log.end()
+            self._runs.discard(run)
+            if run.writer is not None:
+                self._persistence.untrack(run.writer)
+            raise
         return run
 
     # --- reported by readers and runs ---

@@ -210,7 +210,6 @@ class RunStarter:
             may_be_first = self._names_threads and len(started.event_messages) <= MAX_NEW_THREAD_MESSAGES
             run = self._launch(PreparedRun(request, function, lease, recorder, slot, may_be_first))
         except BaseException:
-            self._runs.forget(lease.run)
             try:
                 await self._async_store.finish(lease, (), RunCompletion(persist=False))
             except StoreError:
