@@ -126,8 +126,7 @@ class _Watcher:
 
     async def _probe(self) -> None:
         while self._stream.is_open:
-            if any(map(self._shows_an_active_run, self._joins)):
-                self._record.active_seconds.append(self._stream.seconds)
+            self._look_at_joins()
             await self._probe_once()
             await self._stream.wait_for_end(_PROBE_PAUSE_SECONDS)
 
@@ -137,6 +136,10 @@ class _Watcher:
                 "stop", self._agent, {"runId": _PROBE_RUN}, thread=self._record.thread
             )
             self._record.slowest_seconds = max(self._record.slowest_seconds, answer.seconds)
+
+    def _look_at_joins(self) -> None:
+        if any(map(self._shows_an_active_run, self._joins)):
+            self._record.active_seconds.append(self._stream.seconds)
 
     def _shows_an_active_run(self, join: WatchedStream) -> bool:
         """Returns whether a join is open, as it is only while the thread has a run: others end at once."""
@@ -178,6 +181,7 @@ class _Watcher:
                 await self._count_forgotten_joins()
             if not self._is_running():
                 return
+            self._look_at_joins()  # the run may be stopped before it is probed again
             self._record.crowded_info_seconds = await self.time_info()
             self._record.is_crowded = self._is_running() or self._record.crowded_info_seconds is None
             if self._record.crowded_info_seconds is None:
