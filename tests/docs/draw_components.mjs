@@ -53,7 +53,7 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--disable-dev-shm-usage", `--host-resolver-rules=MAP 127.0.0.1:8000 127.0.0.1:${port}`],
 });
 
-async function draw(place, path) {
+async function draw(place, path, loadsThread) {
   const page = await browser.newPage();
   const errors = [];
   page.on("pageerror", (error) => errors.push(error));
@@ -62,8 +62,12 @@ async function draw(place, path) {
     const body = await readFile(join(folder, "dist", pathname)).catch(() => null);
     await (body ? route.fulfill({ body, contentType: types[extname(pathname)] }) : route.fulfill({ status: 404 }));
   });
+  // A chat with a thread of its own is replaced by that thread once it has come, and what was written before is lost.
+  const loaded = page.waitForEvent("requestfinished", (request) => request.url().endsWith("/connect"));
+  loaded.catch(() => {}); // of a page that is closed before
   try {
     await page.goto(`http://127.0.0.1:8000/${path}`);
+    if (loadsThread) await loaded;
     const input = page.getByRole("textbox");
     await input.fill(message);
     await input.press("Enter");
@@ -76,8 +80,10 @@ async function draw(place, path) {
 }
 
 try {
-  await draw("index.html", "index.html");
-  for (const [place, file] of modules.filter(([, file]) => isComponent(file))) await draw(place, `all.html#${file}`);
+  await draw("index.html", "index.html", true);
+  for (const [place, file] of modules.filter(([, file]) => isComponent(file))) {
+    await draw(place, `all.html#${file}`, (await readFile(join(folder, file), "utf-8")).includes("threadId={"));
+  }
 } finally {
   await browser.close();
 }
