@@ -15,6 +15,13 @@ def only_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ran, "_noted", [])
 
 
+def taken() -> set[ran.Combination]:
+    """Returns what was noted, which is then no longer there for the record of this session itself."""
+    noted = {*ran._noted}
+    ran.forget()
+    return noted
+
+
 def report(nodeid: str, when: str = "call", outcome: str = "passed") -> pytest.TestReport:
     made = pytest.TestReport(nodeid, (nodeid, 1, ""), {}, outcome, None, when)  # type: ignore[arg-type]
     ran.attach(made)
@@ -53,15 +60,14 @@ def test_ran_record_has_nothing_of_a_test_that_did_not_pass(when: str, outcome: 
 def test_ran_servers_of_all_command_lines_are_known() -> None:
     for name, server in SERVERS.items():
         ran.note_server(server.command_line(ServerOptions(factory="x:y", port="1")), "flask")
-        assert ran._noted, name
-        ran.forget()
+        assert taken(), name
 
 
 def test_ran_servers_of_adapters_are_told_apart() -> None:
     names = {name for adapter in ADAPTERS.values() for name in adapter.servers}
     for name in names:
         ran.note_server(SERVERS[name].command_line(ServerOptions(factory="x:y", port="1")), "flask")
-    assert len({*ran._noted}) == len(names)
+    assert len(taken()) == len(names)
 
 
 def test_ran_other_programs_are_no_servers() -> None:
@@ -71,4 +77,4 @@ def test_ran_other_programs_are_no_servers() -> None:
         ["python", "-c", "uvicorn"],
     ):
         ran.note_server(command, "")
-    assert ran._noted == []
+    assert taken() == set()
