@@ -41,6 +41,17 @@ ENVIRONMENT = {
     "OPENROUTER_API_KEY": "a key",
 }
 
+RUN = {
+    "threadId": "thread",
+    "runId": "run",
+    "messages": [{"id": "m", "role": "user", "content": "hi"}],
+    "state": {},
+    "tools": [],
+    "context": [],
+    "forwardedProps": {},
+}
+"""What a client sends to begin a run."""
+
 OPTIONAL = ("langchain", "langgraph", "pydantic_ai")
 """Packages that only the tests of other frameworks have: blocks that import them are left to those."""
 

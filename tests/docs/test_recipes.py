@@ -19,21 +19,12 @@ from copilot_runtime.testing import TestClient
 from copilot_runtime_flask import create_copilot_blueprint
 
 from .python_pages import documentation_folder, run_blocks
-from .stand_ins import ENVIRONMENT, names_for
+from .stand_ins import ENVIRONMENT, RUN, names_for
 from .test_python import python_blocks
 
 pytestmark = pytest.mark.requirement("USER-01")
 
 PAGE = "docs/hooks.md"
-RUN = {
-    "threadId": "thread",
-    "runId": "run",
-    "messages": [{"id": "m", "role": "user", "content": "hi"}],
-    "state": {},
-    "tools": [],
-    "context": [],
-    "forwardedProps": {},
-}
 KEY = ENVIRONMENT["SECRET_KEY"]
 
 

@@ -17,7 +17,7 @@ from copilot_runtime.testing import TestClient
 from copilot_runtime_flask import create_copilot_blueprint
 
 from .frontend_calls import ADA, call_tool, identify, run_agent, run_middleware
-from .stand_ins import hello
+from .stand_ins import RUN, hello
 
 Names = dict[str, Any]
 Use = Callable[[Names], object]
@@ -34,16 +34,6 @@ NOT_EXECUTED = {
     "llama_index": "the same",
 }
 """Blocks whose functions are only compiled: those that import a package, with the reason."""
-
-RUN = {
-    "threadId": "thread",
-    "runId": "run",
-    "messages": [{"id": "m", "role": "user", "content": "hi"}],
-    "state": {},
-    "tools": [],
-    "context": [],
-    "forwardedProps": {},
-}
 
 
 def use(page: str, name: str) -> Callable[[Use], Use]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -21,6 +20,8 @@ from copilot_runtime.agents._builtin.errors import ModelError
 from copilot_runtime.agents._tools.arguments import arguments_json, parse_arguments
 from copilot_runtime.agents._tools.tool import ToolError
 from tests.builtin.frames import APIS, FRAMES, Call, Frame, Reasoning, Text
+
+from .json_members import paths, with_member
 
 TYPES: Any = None
 with contextlib.suppress(ImportError):  # it needs a newer pydantic than the core does
@@ -63,21 +64,6 @@ def events_of(api: str, frames: list[Frame]) -> list[dict[str, Any]]:
     return events
 
 
-def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    for name in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield (*path, name)
-        yield from paths(value[name], (*path, name))
-
-
-def changed(frame: Frame, path: tuple[Any, ...], junk: Any) -> Frame:
-    changed = copy.deepcopy(frame)
-    parent: Any = changed
-    for name in path[:-1]:
-        parent = parent[name]
-    parent[path[-1]] = junk
-    return changed
-
-
 @apis
 def test_odd_members_fail_no_run(api: str) -> None:
     frames = list(FRAMES[api](PARTS))
@@ -85,7 +71,7 @@ def test_odd_members_fail_no_run(api: str) -> None:
         for path in paths(frame):
             for junk in JUNK if path[-1] != "finishReason" else ():  # of which the SDK has a list
                 with contextlib.suppress(ModelError):
-                    events_of(api, [*frames[:index], changed(frame, path, junk), *frames[index + 1 :]])
+                    events_of(api, [*frames[:index], with_member(frame, path, junk), *frames[index + 1 :]])
 
 
 UNKNOWN = {
@@ -189,7 +175,7 @@ INCOMPLETE: Mapping[str, tuple[str, list[Frame]]] = {
     "Messages with the input twice": (
         "messages",
         [
-            changed(frame, ("content_block", "input"), {"text": "a"})
+            with_member(frame, ("content_block", "input"), {"text": "a"})
             if frame.get("content_block", {}).get("type") == "tool_use"
             else frame
             for frame in MESSAGES

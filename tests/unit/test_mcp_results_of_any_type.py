@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,8 @@ from copilot_runtime.agents._mcp.tool_results import result_content
 from copilot_runtime.agents._mcp.tools import tool_names
 from copilot_runtime.agents._mcp.wire_repair import WireRepair
 from copilot_runtime.agents._tools.tool import ToolError
+
+from .json_members import MISSING, paths, with_member
 
 TYPES: Any = importlib.import_module("mcp.types")
 
@@ -31,7 +32,6 @@ RESULT: dict[str, Any] = {
     "isError": False,
     "_meta": {"a": 1},
 }
-MISSING = object()
 JUNK = [None, 1, "x", True, [], {}, [1], MISSING]
 
 
@@ -40,23 +40,10 @@ def repaired(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    for name in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield (*path, name)
-        yield from paths(value[name], (*path, name))
-
-
 def test_mcp_result_with_members_of_any_type_is_accepted_by_the_sdk() -> None:
     for path in paths(RESULT):
         for junk in JUNK:
-            result = copy.deepcopy(RESULT)
-            parent: Any = result
-            for name in path[:-1]:
-                parent = parent[name]
-            if junk is MISSING:
-                del parent[path[-1]]
-            else:
-                parent[path[-1]] = junk
+            result = with_member(RESULT, path, junk)
             assert all("type" in block for block in repaired(result)["content"])
             TYPES.CallToolResult.model_validate(result)
 

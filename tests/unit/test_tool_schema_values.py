@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,8 @@ import pytest
 
 from copilot_runtime.agents._builtin.schema_values import is_pattern
 from copilot_runtime.agents._builtin.tool_schemas import acceptable_schema
+
+from .json_members import paths, with_member
 
 SCHEMA: dict[str, Any] = {
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -73,22 +74,11 @@ SCHEMA: dict[str, Any] = {
 JUNK = [None, -1, 1.5, True, "(", [None], ["x", "x"], {"(": 1}]
 
 
-def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    for name in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield (*path, name)
-        yield from paths(value[name], (*path, name))
-
-
 def changed(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yields a schema with each of its members replaced by each value."""
     for path in paths(schema):
         for junk in JUNK:
-            changed = copy.deepcopy(schema)
-            parent: Any = changed
-            for name in path[:-1]:
-                parent = parent[name]
-            parent[path[-1]] = junk
-            yield changed
+            yield with_member(schema, path, junk)
 
 
 def changed_properties() -> Iterator[dict[str, Any]]:
