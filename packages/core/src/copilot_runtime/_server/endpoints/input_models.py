@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from typing import Annotated, Any, Self, SupportsIndex, TypeVar
 
 from ag_ui.core import Context, Message, RunAgentInput, Tool
@@ -41,12 +40,6 @@ INPUT_NAMES: Mapping[str, str] = {
     field.alias or name: name for name, field in LenientRunAgentInput.model_fields.items()
 }
 """The names of the members in Python, by those on the wire."""
-
-
-@lru_cache(maxsize=64)
-def _names_set(names: tuple[str, ...]) -> frozenset[str]:
-    """Returns the names in Python of the members of an input. Clients send the same ones again and again."""
-    return frozenset(INPUT_NAMES[name] for name in names)
 
 
 _ANYTHING: Mapping[str, tuple[str, Any]] = {"state": ("state", None), "forwarded_props": ("forwardedProps", {})}
@@ -91,11 +84,13 @@ def _build(model: _Input) -> _Input:
     """Builds what is not there yet, and returns the same object."""
     body = _body_of(model)
     if body is not None:  # and not built by another thread meanwhile
+        built = build_input(body.data)
         fields = _fields.__get__(model)
-        for name, value in _fields.__get__(build_input(body.data)).items():
+        for name, value in _fields.__get__(built).items():
             fields.setdefault(name, value)
-        object.__setattr__(model, "__pydantic_fields_set__", set(model.__pydantic_fields_set__))
-        object.__setattr__(model, "__pydantic_private__", None)
+        _set_names(model, built.__pydantic_fields_set__)
+        _set_extra(model, built.__pydantic_extra__)
+        _set_private(model, None)
     object.__setattr__(model, "__class__", LenientRunAgentInput)
     return model
 
@@ -111,18 +106,11 @@ class DeferredRunAgentInput(LenientRunAgentInput):
     model_config = ConfigDict(defer_build=True)
 
     @classmethod
-    def of_body(cls, body: JSONBody, names: Iterable[str]) -> RunAgentInput:
-        """Returns the input in a body, which is valid.
-
-        Args:
-            body: the body.
-            names: its members, those included that are null.
-        """
+    def of_body(cls, body: JSONBody) -> RunAgentInput:
+        """Returns the input in a body, which is valid."""
         members = body.members
         self = cls.__new__(cls)
         _fields.__set__(self, {"thread_id": members["threadId"], "run_id": members["runId"]})
-        _set_names(self, _names_set(tuple(names)))
-        _set_extra(self, {})
         # A slot that models without private attributes have no use for.
         _set_private(self, body)
         return self

@@ -112,7 +112,7 @@ def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: I
         stands_for_messages=is_mostly_messages and bool(wire["messages"]),
     )
     # Of a large state, the model takes little more than the copy that the agent would get.
-    model = DeferredRunAgentInput.of_body(members, wire) if is_mostly_messages else build_input(body)
+    model = DeferredRunAgentInput.of_body(members) if is_mostly_messages else build_input(body)
     return ParsedInput(model, members, body, parts, plain.rest)
 
 
