@@ -31,7 +31,7 @@ def in_sync_driver() -> bool:
 
 def target_loop() -> asyncio.AbstractEventLoop:
     """Returns the loop on which what this request starts will live."""
-    return background_loop() if in_sync_driver() else asyncio.get_running_loop()
+    return background_loop() if in_sync_driver_var.get() else asyncio.get_running_loop()
 
 
 def running_loop(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
@@ -112,7 +112,7 @@ def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, function: Callable[...
 
 def is_running_on(loop: asyncio.AbstractEventLoop) -> bool:
     """Returns whether this is a task or callback of ``loop`` (and not code on a request's thread)."""
-    return not in_sync_driver() and asyncio._get_running_loop() is loop
+    return not in_sync_driver_var.get() and asyncio._get_running_loop() is loop
 
 
 def would_block_loop() -> bool:
@@ -178,7 +178,7 @@ def _hold_if_pending(task: asyncio.Task[Any], after_first_step: Callable[[], obj
 def copy_loop_context() -> contextvars.Context:
     """Returns a copy of the caller's context, for code that runs on an event loop."""
     context = contextvars.copy_context()
-    if in_sync_driver():
+    if in_sync_driver_var.get():
         context.run(in_sync_driver_var.set, False)
     return context
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -37,9 +39,12 @@ class ActiveRuns:
         self.ephemeral: dict[RunLog, Run] = {}
         self.shared = local_runs(store)
         self._while_active = while_active
-        self._timer: PeriodicTask[Run] = PeriodicTask(
+        self._timer: PeriodicTask[ActiveRuns] = PeriodicTask(
             CHECK_SECONDS, self._tick, started=partial(watch_loop, self), stopped=partial(unwatch_loop, self)
         )
+        """Has these as a member on each loop that has runs. Each run would be a member for a millisecond."""
+        self._ticking: weakref.ref[asyncio.AbstractEventLoop] | None = None
+        """A loop that has them for certain."""
 
     def add(self, run: Run) -> None:
         """Adds a run that has begun."""
@@ -48,18 +53,21 @@ class ActiveRuns:
         else:
             key = run.writer.lease.run
             self.on_threads[key] = self.shared[key] = run
-        self._timer.add(run, run.loop)
+        ticking = self._ticking
+        if ticking is None or ticking() is not run.loop:
+            self._start_timer(run.loop)
 
     def discard(self, run: Run) -> None:
         """Removes a run that has ended."""
-        self._timer.discard(run, run.loop)
         if run.writer is None:
             self.ephemeral.pop(run.log, None)
             return
         key = run.writer.lease.run
-        for runs in (self.on_threads, self.shared):
-            if runs.get(key) is run:  # an ordinal may be in use again, where a store was replaced
-                del runs[key]
+        # An ordinal may be in use again, where a store was replaced: then the run with this key is another one.
+        if self.on_threads.get(key) is run:
+            del self.on_threads[key]
+        if self.shared.get(key) is run:
+            del self.shared[key]
 
     def all(self) -> list[Run]:
         """Returns the runs of this engine."""
@@ -90,6 +98,7 @@ class ActiveRuns:
         self.on_threads.clear()
         self.shared.clear()
         self.ephemeral.clear()
+        self._ticking = None
         self._timer.clear()
 
     # --- runs whose event loop does not run any more ---
@@ -119,5 +128,16 @@ class ActiveRuns:
             if not run.loop.is_running() and time.monotonic() < deadline:
                 await run.end_without_loop()
 
-    def _tick(self, _: Sequence[Run]) -> None:
-        self._while_active()
+    def _start_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        # In this order, and `_tick` in that one: if it undoes what is done first, it has undone the other before.
+        self._ticking = weakref.ref(loop)
+        self._timer.add(self, loop)
+
+    def _tick(self, _: Sequence[ActiveRuns]) -> None:
+        loop = asyncio.get_running_loop()
+        # Before the look: whoever adds a run after it starts the timer.
+        self._timer.discard(self, loop)
+        self._ticking = None
+        if any(run.loop is loop for run in self.all()):
+            self._start_timer(loop)
+            self._while_active()

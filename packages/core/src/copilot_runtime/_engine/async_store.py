@@ -37,10 +37,15 @@ class AsyncStore:
     """Calls a store: on a pool thread where the store may block, and right here where it does not.
 
     Each method takes, returns and raises what `RunStore`'s of the same name does, StoreError included.
+
+    Attributes:
+        direct: the store itself, where its calls neither block nor are measured: then a run begins and ends there
+            without a coroutine for each call.
     """
 
     def __init__(self, store: RunStore) -> None:
         self._store = store
+        self.direct: RunStore | None = None if store.blocking else store
         grouping = find_grouping(store)
         self._queue = StoreQueue()
         self._writes = None if grouping is None else StoreWrites(grouping, self._queue)
@@ -79,15 +84,11 @@ class AsyncStore:
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
             return cast(RunStarted | ThreadBusy, await writes.write(run))
-        if not self._store.blocking:
-            return self._store.begin(run)
         return await self.call(self._store.begin, run)
 
     async def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
             await writes.write(RunEnd(lease, frames, completion))
-        elif not self._store.blocking:
-            self._store.finish(lease, frames, completion)
         else:
             await self.call(self._store.finish, lease, frames, completion)
 

@@ -261,11 +261,9 @@ class Engine:
         self._runs.add(run)
         try:
             if run.writer is not None:
-                if self.options.debug:
-                    self._debug_feed.add(log, request)
                 self._persistence.track(run.writer)
             if self.options.debug:
-                log_events(log)
+                self._show_events(run)
             if not on_thread:
                 run.start()
             elif not run.start_on_thread():
@@ -277,6 +275,11 @@ class Engine:
                 self._persistence.untrack(run.writer)
             raise
         return run
+
+    def _show_events(self, run: Run) -> None:
+        if run.writer is not None:
+            self._debug_feed.add(run.log, run.request)
+        log_events(run.log)
 
     # --- reported by readers and runs ---
 

@@ -13,7 +13,7 @@ from typing import cast
 from .._concurrency import driver, loops
 from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import ProcessLocal
-from .._events import Piece, as_frames, count_frames, split_pieces
+from .._events import Piece, split_pieces
 from .._log_text import log_failure
 from ..stores.protocol import (
     LazyStore,
@@ -171,11 +171,20 @@ class RunPersistence:
             self._cancel_flush(writer)
         if writer.flush_lock.locked():
             await self._wait_for_flush(writer)
+        frames = writer.last_frames(pieces, completion.frame_count)
         began_at = time.monotonic()
         is_uncertain = False
         while True:
             try:
-                return await self._try_to_finish(writer, pieces, completion, is_uncertain=is_uncertain)
+                if is_uncertain:
+                    return await self._finish_again(writer, frames, pieces, completion)
+                if (store := self._async_store.direct) is not None:
+                    store.finish(writer.lease, frames, completion)
+                else:
+                    await self._async_store.finish(writer.lease, frames, completion)
+                return FinishResult.STORED
+            except LeaseLost:
+                return FinishResult.LEASE_LOST
             except Exception as error:
                 may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
                 if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + self._retry_seconds():
@@ -191,18 +200,14 @@ class RunPersistence:
             FINISH_RETRY_SECONDS if lease_seconds is None or self._async_store.is_interpreter_exiting else lease_seconds
         )
 
-    async def _try_to_finish(
-        self, writer: RunWriter, pieces: Sequence[Piece], completion: RunCompletion, *, is_uncertain: bool
+    async def _finish_again(
+        self, writer: RunWriter, frames: Sequence[bytes], pieces: Sequence[Piece], completion: RunCompletion
     ) -> FinishResult:
-        """Stores the end of a run. ``is_uncertain``: a call that failed may have stored it. Raises StoreError."""
+        """Stores the end of a run after a call that has failed, but may have stored it. Raises StoreError."""
         try:
-            unflushed = writer.unflushed_pieces()
-            missing = [*unflushed, *pieces] if unflushed else pieces
-            count = completion.frame_count
-            frames = as_frames(missing, count_frames(missing) if count is None else count - writer.flushed_frames)
             await self._async_store.finish(writer.lease, frames, completion)
         except LeaseLost:
-            is_stored = is_uncertain and await self._async_store.call(
+            is_stored = await self._async_store.call(
                 _has_ended_with, self._store, writer, split_pieces(pieces), completion
             )
             return FinishResult.STORED if is_stored else FinishResult.LEASE_LOST

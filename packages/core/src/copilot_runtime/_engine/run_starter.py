@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Set
 from functools import partial
@@ -13,6 +14,7 @@ from .._events import InputEcho, RunRecorder, encode_echo
 from ..agents._base import agent_callable
 from ..stores.protocol import (
     ActiveRun,
+    Lease,
     NewRun,
     RunCompletion,
     RunStarted,
@@ -83,7 +85,8 @@ class RunStarter:
         self._names_threads = names_threads
         self._limiter = RunLimiter(options.max_runs, options.max_runs_per_user, options.max_runs_bytes)
         self._lost_begins = LostBegins(store, async_store)
-        self._may_suspend = store.blocking or options.on_concurrent_run == "supersede" or options.history == "stored"
+        self._completes_history = options.history == "stored"
+        self._may_suspend = store.blocking or options.on_concurrent_run == "supersede" or self._completes_history
         """Whether beginning a run may take more than one step of its request's task."""
 
     def begin(self, request: RunRequest) -> Awaitable[Run | ActiveRun]:
@@ -152,14 +155,37 @@ class RunStarter:
             request.size,
             self._lost_begins.next_id() if self._store.blocking else "",
         )
-        slot = self._find_slot(request) or await self._make_slot(request, new.thread)
+        has_waited, slot = self._may_suspend, self._find_slot(request)
+        if slot is None:
+            has_waited, slot = True, await self._make_slot(request, new.thread)
+        shared = self._runs.shared
+        missed = shared.last_missed
         try:
-            run = await self._begin_in_slot(slot, request, function, new)
+            store = self._async_store.direct
+            started = await self._begin_in_store(new) if store is None else store.begin(new)
+            if isinstance(started, ThreadBusy):
+                has_waited, started = True, await self._begin_on_busy_thread(new, started)
+                if isinstance(started, ThreadBusy):
+                    slot.give_back()
+                    return started.live
+            is_resuming = request.has_resume
+            try:
+                # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
+                if is_resuming or self._completes_history:
+                    request, function = await self._complete(request, function, started, slot)
+                if has_waited and self._shutdown.refuses_runs():  # since meanwhile: the client is sent elsewhere
+                    raise ShuttingDown
+                run = self._launch(self._prepare(request, function, started, slot, is_resuming=is_resuming))
+            except BaseException:
+                await self._end_unlaunched(started.lease)
+                raise
         except BaseException:
             slot.give_back()
             raise
-        if isinstance(run, ActiveRun):
-            slot.give_back()
+        # A stop that was requested since the lease was taken has not found the run here, and a store that is not
+        # polled would not report it again.
+        if (shared.last_missed is not missed or not shared.has_all) and self._store.poll_seconds is None:
+            await self._stop_if_requested(run, started.lease)
         return run
 
     def _find_slot(self, request: RunRequest) -> RunSlot | None:
@@ -183,48 +209,6 @@ class RunStarter:
         await self._runs.end_all_without_loop()
         return self._limiter.acquire(request.user_key, request.memory)
 
-    async def _begin_in_slot(
-        self, slot: RunSlot, request: RunRequest, function: Callable[..., Any], new: NewRun
-    ) -> Run | ActiveRun:
-        missed = self._runs.shared.last_missed
-        started = await self._begin_in_store(new)
-        if isinstance(started, ThreadBusy) and await self._orphans.end(started.live):
-            started = await self._begin_in_store(new)
-        if isinstance(started, ThreadBusy) and self._options.on_concurrent_run == "supersede":
-            started = await self._supersede(new, started)
-        if isinstance(started, ThreadBusy):
-            return started.live
-        lease, is_resuming = started.lease, request.has_resume
-        thread: ThreadSnapshot | None = None
-        try:
-            # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
-            if self._options.history == "stored":
-                request, function, thread = await self._complete_history(request, function, started, slot)
-            if is_resuming:
-                thread = thread or await self._async_store.read(new.thread)
-                request = check_resume(request, thread.runs, started.event_messages)
-            if self._shutdown.refuses_runs():  # since meanwhile: the client is sent elsewhere
-                raise ShuttingDown
-            recorder = _recorder(request, started, is_resuming=is_resuming)
-            # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
-            may_be_first = self._names_threads and len(started.event_messages) <= MAX_NEW_THREAD_MESSAGES
-            run = self._launch(PreparedRun(request, function, lease, recorder, slot, may_be_first))
-        except BaseException:
-            try:
-                await self._async_store.finish(lease, (), RunCompletion(persist=False))
-            except StoreError:
-                self._lost_begins.add(lease)
-            raise
-        # A stop that was requested since the lease was taken has not found the run here, and a store that is not
-        # polled would not report it again. The run has begun, whether or not the store works now.
-        if self._store.poll_seconds is None and self._may_have_missed(missed):
-            try:
-                if await self._async_store.poll_signals([lease]):
-                    run.stop_threadsafe()
-            except StoreError:
-                pass
-        return run
-
     async def _begin_in_store(self, new: NewRun) -> RunStarted | ThreadBusy:
         try:
             return await self._async_store.begin(new)
@@ -235,9 +219,59 @@ class RunStarter:
                 self._lost_begins.add(new)
             raise
 
-    def _may_have_missed(self, last_missed: object) -> bool:
-        """Returns whether anybody may have looked for a run that was not here since ``last_missed`` was."""
-        return self._runs.shared.last_missed is not last_missed or not self._runs.shared.has_all
+    async def _begin_on_busy_thread(self, new: NewRun, busy: ThreadBusy) -> RunStarted | ThreadBusy:
+        """Begins a run once its thread is free, if that can be had."""
+        started: RunStarted | ThreadBusy = busy
+        if await self._orphans.end(busy.live):
+            started = await self._begin_in_store(new)
+        if isinstance(started, ThreadBusy) and self._options.on_concurrent_run == "supersede":
+            started = await self._supersede(new, started)
+        return started
+
+    async def _complete(
+        self, request: RunRequest, function: Callable[..., Any], started: RunStarted, slot: RunSlot
+    ) -> tuple[RunRequest, Callable[..., Any]]:
+        """Returns a run and its function with what the thread has to say of it: its messages, and its interrupts."""
+        is_resuming = request.has_resume
+        thread: ThreadSnapshot | None = None
+        if self._completes_history:
+            request, function, thread = await self._complete_history(request, function, started, slot)
+        if is_resuming:
+            thread = thread or await self._async_store.read(started.lease.run.thread)
+            request = check_resume(request, thread.runs, started.event_messages)
+        return request, function
+
+    def _prepare(
+        self,
+        request: RunRequest,
+        function: Callable[..., Any],
+        started: RunStarted,
+        slot: RunSlot,
+        *,
+        is_resuming: bool,
+    ) -> PreparedRun:
+        lease, event_messages, input_messages = started
+        recorder = RunRecorder(
+            ordinal=lease.run.ordinal,
+            input_echo=_Echo(request, event_messages, input_messages),
+            known_message_ids=event_messages,
+            is_resuming=is_resuming,
+        )
+        # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
+        may_be_first = self._names_threads and len(event_messages) <= MAX_NEW_THREAD_MESSAGES
+        return PreparedRun(request, function, lease, recorder, slot, may_be_first)
+
+    async def _end_unlaunched(self, lease: Lease) -> None:
+        try:
+            await self._async_store.finish(lease, (), RunCompletion(persist=False))
+        except StoreError:
+            self._lost_begins.add(lease)
+
+    async def _stop_if_requested(self, run: Run, lease: Lease) -> None:
+        # The run has begun, whether or not the store works now.
+        with contextlib.suppress(StoreError):
+            if await self._async_store.poll_signals([lease]):
+                run.stop_threadsafe()
 
     async def _complete_history(
         self, request: RunRequest, function: Callable[..., Any], started: RunStarted, slot: RunSlot
@@ -273,15 +307,6 @@ class RunStarter:
 async def _raise_only(errors: list[BaseException], input: Any) -> None:
     """Raises the only error of a list, which its run must not keep: its traceback has frames that have the run."""
     raise errors.pop()
-
-
-def _recorder(request: RunRequest, started: RunStarted, *, is_resuming: bool) -> RunRecorder:
-    return RunRecorder(
-        ordinal=started.lease.run.ordinal,
-        input_echo=_Echo(request, started.event_messages, started.input_messages),
-        known_message_ids=started.event_messages,
-        is_resuming=is_resuming,
-    )
 
 
 class _Echo:

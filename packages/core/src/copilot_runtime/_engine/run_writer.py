@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from .._events import Piece, RunEnding, pieces_of_frames
+from .._events import Piece, RunEnding, as_frames, count_frames, pieces_of_frames
 from ..stores.protocol import Batch, Lease
 from .run_log import RunLog
 
@@ -91,6 +91,15 @@ class RunWriter:
     def unflushed_pieces(self) -> Sequence[Piece]:
         """Returns the frames that the store does not have; to be called with the flush lock held."""
         return self.log.pieces[self.flushed_pieces :]
+
+    def last_frames(self, pieces: Sequence[Piece], frame_count: int | None) -> Sequence[bytes]:
+        """Returns the frames that the store does not have of a closed run, which ends with ``pieces``.
+
+        ``frame_count`` is how many frames the run has; None if unknown.
+        """
+        unflushed = self.unflushed_pieces()
+        missing = [*unflushed, *pieces] if unflushed else pieces
+        return as_frames(missing, count_frames(missing) if frame_count is None else frame_count - self.flushed_frames)
 
     def batch(self) -> Batch:
         """Returns what a flush has to store; to be called with the flush lock held."""

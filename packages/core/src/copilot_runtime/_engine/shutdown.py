@@ -88,8 +88,10 @@ class Shutdown:
         self._noticed_at: float | None = None
         """When the server was first seen to shut down, by the monotonic clock."""
         self._look_at = 0.0
-        """When it is to be looked at again."""
+        """When `refuses_runs` is to look at it again: at each call while it shuts down, or runs are being ended."""
         self._ending: asyncio.Task[None] | None = None
+        self._is_refusing = False
+        """Whether runs are refused anywhere. A set of weak references would have to be counted for each run."""
         self._refuses_threads = False
         self._refusing_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
@@ -100,18 +102,19 @@ class Shutdown:
 
     def refuses_runs(self) -> bool:
         """Returns whether no further run may begin on this event loop, or for this worker thread."""
-        if self._refuses_threads or self._refusing_loops:
+        if self._is_refusing:
             is_refused = (
                 self._refuses_threads if loops.in_sync_driver() else asyncio.get_running_loop() in self._refusing_loops
             )
             if is_refused:
                 return True
-        if self._noticed_at is None and not self._active_count:
-            now = time.monotonic()
-            if now < self._look_at:
-                return False
-            self._look_at = now + CHECK_SECONDS
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + CHECK_SECONDS  # before the look, since another thread may begin to end runs meanwhile
         server = self._look()
+        if server is not None or self._active_count:
+            self._look_at = 0.0
         return self._active_count > 0 if server is None else not server.accepts_requests
 
     def refuse_runs(self) -> None:
@@ -125,10 +128,11 @@ class Shutdown:
             self._refusing_loops.add(asyncio.get_running_loop())
         if loops.in_sync_driver() or loops.running_background_loop() in self._refusing_loops:
             self._refuses_threads = True
+        self._is_refusing = True
 
     def accept_runs(self) -> None:
         """Accepts runs again: a server starts to serve them."""
-        self._refuses_threads = False
+        self._is_refusing = self._refuses_threads = False
         self._refusing_loops.clear()
 
     async def end(
@@ -148,6 +152,7 @@ class Shutdown:
         """
         times = self._end_times(grace_seconds, exiting_since)
         self._active_count += 1
+        self._look_at = 0.0
         try:
             await self._wait_ended(of_loop, times.stop)
             for run in self._active_runs(of_loop):
@@ -197,6 +202,7 @@ class Shutdown:
             self._noticed_at = None
         elif self._noticed_at is None:
             self._noticed_at = time.monotonic()
+            self._look_at = 0.0
         return server
 
     def _end_times(self, grace_seconds: float | None, exiting_since: float | None) -> EndTimes:

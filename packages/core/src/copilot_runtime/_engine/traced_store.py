@@ -44,6 +44,7 @@ class TracedAsyncStore(AsyncStore):
 
     def __init__(self, store: RunStore, telemetry: Telemetry) -> None:
         super().__init__(store)
+        self.direct = None
         self._telemetry = telemetry
         self._kind = store_kind(store)
 
