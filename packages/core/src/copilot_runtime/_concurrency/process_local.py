@@ -6,7 +6,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ def _wiped_page() -> mmap.mmap | None:
 
 
 _page = _wiped_page()
+_is_noted = b"\0" if _page is None else _page
+"""Whether ``_pid`` is this process's id, in its first byte: a child process finds zero there."""
 _pid = 0
 
 
@@ -55,6 +57,9 @@ def process_rlock() -> ProcessLocal[threading.RLock]:
     return ProcessLocal(lambda: threading.RLock())
 
 
+_NOTHING: Any = (0, None, None)
+
+
 class ProcessLocal(Generic[T]):
     """A value per process, created on first use; compare `threading.local`.
 
@@ -74,22 +79,22 @@ class ProcessLocal(Generic[T]):
         self._start = start
         # The values of other processes are kept: closing what the parent still uses may break it there.
         self._values: dict[object, T] = {}
-        self._last: tuple[int, object, T] | None = None
-        """What `get` returned last, and for which process and class of locks."""
+        self._last: tuple[int, object, T] = _NOTHING
+        """What `get` returned last, after the process and the class of locks for which it did."""
 
     def get(self) -> T:
         """Returns this process's value."""
-        last = self._last
         # Without a call of `process_id`, since a short run gets half a dozen of them.
-        if last is not None and last[1] is threading.Lock and _page is not None and _page[0] and last[0] == _pid:
-            return last[2]
+        process, lock_class, value = self._last
+        if lock_class is threading.Lock and _is_noted[0] and process == _pid:
+            return value
         # By id and not by a hook, since servers written in C fork without Python's hooks. The class of locks is
         # another one once gevent has replaced the module.
         key = (process_id(), threading.Lock)
         value = self._find(key)
         self._last = (*key, value)
         if self._values.get(key) is not value:  # another thread could not start it
-            self._last = None
+            self._last = _NOTHING
         return value
 
     def _find(self, key: object) -> T:
@@ -103,7 +108,7 @@ class ProcessLocal(Generic[T]):
                     self._start(value)
                 except BaseException:  # such as "can't start new thread": the next caller tries again
                     self._values.pop(key, None)
-                    self._last = None
+                    self._last = _NOTHING
                     raise
         return value
 
