@@ -13,7 +13,7 @@ from .._concurrency.framework import NO_SCOPE, current_framework, guard_stop_ite
 from .._concurrency.outcome import Outcome
 from .._concurrency.step_timing import report_long_steps
 from .._events import InvalidEventError
-from ..agents._base import AgentSignature, CallStyle, inspect_agent
+from ..agents._base import AGENT, AgentSignature, CallStyle
 from .agent_threads import AgentThreads
 from .pump import pump
 from .types import RunRequest
@@ -48,7 +48,7 @@ class EventSink(Protocol):
 
 def is_synchronous(function: Callable[..., Any]) -> bool:
     """Returns whether an agent's function has to be called on a thread."""
-    return inspect_agent(function).kind is CallStyle.PLAIN
+    return AGENT.inspect(function).kind is CallStyle.PLAIN
 
 
 def drive_on_thread(function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads) -> Any:
@@ -116,7 +116,7 @@ def _prepare(
     """Returns how an agent's function is called, and with what."""
     control = request.context._control
     control.agent, control.host = request.agent, (sink.loop, threads)
-    signature = inspect_agent(function)
+    signature = AGENT.inspect(function)
     return signature, (request.input, request.context) if signature.takes_context else (request.input,)
 
 

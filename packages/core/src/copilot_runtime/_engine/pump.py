@@ -30,8 +30,9 @@ def pump(iterator: Any, feed_all: FeedAll, flush: Callable[[], None]) -> Generat
     Closes the iterator at the end, if it can be closed.
     """
     close = getattr(iterator, "aclose", None)
+    is_generator = type(iterator) is types.AsyncGeneratorType
     try:
-        feeding = feed_all(_Events(iterator))
+        feeding = feed_all(iterator if is_generator else _Events(iterator))
         try:
             signal = feeding.send(None)
             while True:
@@ -43,7 +44,8 @@ def pump(iterator: Any, feed_all: FeedAll, flush: Callable[[], None]) -> Generat
                 else:
                     signal = feeding.send(None)
         except StopIteration:
-            pass
+            if is_generator:
+                close = None  # all of it has been fed
     except GeneratorExit:
         close = None  # this is being closed itself, and can wait for nothing
         raise
