@@ -124,8 +124,8 @@ class Engine:
         self._run_services = RunServices(
             options, self._agent_threads, self._persistence, AgentHints(), self._run_ended, self._run_lost
         )
-        self._reporting_run_services = self._run_services._replace(reported=self._report_run_end)
-        self._naming_run_services = self._run_services._replace(reported=self._report_first_run)
+        self._reporting_run_services = dataclasses.replace(self._run_services, reported=self._report_run_end)
+        self._naming_run_services = dataclasses.replace(self._run_services, reported=self._report_first_run)
         self._debug_feed = DebugFeed()
         lifecycle.register_lifecycle(self)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +16,6 @@ from .._concurrency import driver, loops
 from .._events import (
     Burst,
     InvalidEventError,
-    Piece,
     RunEnding,
     RunRecorder,
     error_frame,
@@ -50,7 +50,8 @@ logger = logging.getLogger("copilot_runtime.engine")
 T = TypeVar("T")
 
 
-class RunServices(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)  # no tuple, whose members take longer to look up, for each run
+class RunServices:
     """What all runs of an engine have in common: what they use, and what they call with themselves."""
 
     options: RunSettings
@@ -152,7 +153,7 @@ class Run:
         """Whether its thread was deleted in this process."""
         self.was_stopped = False
         """Whether it ended on request, and not by its agent."""
-        # Only a synchronous agent's thread and the loop can meet in the recorder.
+        # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed.
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -449,25 +450,23 @@ class Run:
 
     async def _finish(self, ending: RunEnding) -> bool:
         """Completes, stores and shows the run. Returns False if it was another process's to end."""
-        recorder, request, writer = self._recorder, self.request, self.writer
-        with self._lock:
-            end = recorder.end(ending, request.thread_id, request.run_id)
-        pieces: Sequence[Piece] = end.pieces
-        if end.size <= FLUSH_BYTES and len(pieces) > 1 and not self.log.pieces:
+        recorder, request, writer, log = self._recorder, self.request, self.writer, self.log
+        end = recorder.end(ending, request.thread_id, request.run_id)
+        pieces, size, has_bursts, frame_count, last_agent_event, was_empty, had_ended, has_failed = end
+        if size <= FLUSH_BYTES and len(pieces) > 1 and not log.pieces:
             # A run that is over before it was flushed is joined once, for the store and for its readers.
-            pieces = [Burst(join_pieces(pieces), end.frame_count)]
-            self.log.has_bursts = True
-        elif end.has_bursts:
-            self.log.has_bursts = True
-        self.size += self._uncounted + end.size
+            pieces, has_bursts = [Burst(join_pieces(pieces), frame_count)], True
+        if has_bursts:
+            log.has_bursts = True
+        self.size += self._uncounted + size
         completion, result = None, FinishResult.STORED
         if writer is not None:
             completion = RunCompletion.from_recorder(
                 recorder,
                 request.messages,
-                end.last_agent_event,
-                persist=not (end.was_empty and ending.failed),
-                frame_count=end.frame_count,
+                last_agent_event,
+                persist=not (was_empty and ending.failed),
+                frame_count=frame_count,
             )
             result = await self._services.persistence.finish(writer, pieces, completion)
         # Before readers see the end, since a client may begin its next run as soon as it does.
@@ -480,9 +479,9 @@ class Run:
             # The lease is left to expire: then another process reaps the run, and calls on_run_end.
             self._append_error(NOT_STORED)
             return True
-        self.was_stopped = ending.stopped and not end.had_ended
-        self.log.duplicates = recorder.duplicates
-        self.log.pieces += pieces  # which readers see with its end, so that the last chunk says that it is the last
+        self.was_stopped = ending.stopped and not had_ended
+        log.duplicates = recorder.duplicates
+        log.pieces += pieces  # which readers see with its end, so that the last chunk says that it is the last
         if completion is not None and self._services.reported is not None:
             ended = EndedRun.from_completion(
                 completion,
@@ -490,7 +489,7 @@ class Run:
                 run_id=request.run_id,
                 agent_id=request.agent_id,
                 user=request.context.user,
-                outcome=_outcome(has_failed=end.has_failed, ending=None if end.had_ended else ending),
+                outcome=_outcome(has_failed=has_failed, ending=None if had_ended else ending),
                 failure=self._failure,
                 started_at=self.started_at,
             )

@@ -7,9 +7,15 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
+from .._concurrency.process_local import process_rlock
 from .._events import Piece, RunEnding, as_frames, count_frames, pieces_of_frames
 from ..stores.protocol import Batch, Lease
 from .run_log import RunLog
+
+_creating = process_rlock()
+"""Held while what few runs need is created.
+
+Reentrant, for what a signal handler or the garbage collector runs meanwhile."""
 
 
 class WrittenRun(Protocol):
@@ -34,14 +40,13 @@ class RunWriter:
     """
 
     __slots__ = (
+        "_flush_lock",
         "_run",
         "flush_bytes",
-        "flush_lock",
         "flush_scheduled",
         "flushed_frames",
         "flushed_pieces",
         "followed_until",
-        "is_closed",
         "lease",
         "log",
         "loop",
@@ -60,18 +65,36 @@ class RunWriter:
         """How many frames these have."""
         self.unflushed_bytes = 0
         self.flush_bytes = flush_bytes
-        self.flush_lock = threading.Lock()
-        """Held while frames of the run are being stored, or they could be stored twice."""
+        self._flush_lock: threading.Lock | None = None
+        """None for most runs: they are over before their first flush."""
         self.flush_scheduled = False
         self.followed_until = 0.0
         """Until when its frames are stored as they come, by the monotonic clock: another process follows the run."""
-        self.is_closed = False
-        """Whether the run has ended in this process: what is left of it is stored with its end."""
         self._run: WrittenRun | None = run
+        """None once it has ended in this process."""
 
     def close(self) -> None:
         """Marks the run as ended in this process, and forgets it: the two would keep each other in memory."""
-        self.is_closed, self._run = True, None
+        self._run = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the run has ended in this process: what is left of it is stored with its end."""
+        return self._run is None
+
+    @property
+    def flush_lock(self) -> threading.Lock:
+        """Held while frames of the run are being stored, or they could be stored twice."""
+        lock = self._flush_lock
+        if lock is None:
+            with _creating.get():
+                lock = self._flush_lock = self._flush_lock or threading.Lock()
+        return lock
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether that lock is held."""
+        return self._flush_lock is not None and self._flush_lock.locked()
 
     def stop(self, ending: RunEnding) -> None:
         """Stops the run, from any thread, unless it has ended."""
