@@ -496,8 +496,25 @@ def test_statements_of_a_short_run_are_few(path: Path) -> None:
     leases: list[Lease] = []
     assert count(lambda: leases.append(begin(store, T2).lease)) <= 5
     frames, completion = record_run(leases[0], message_events(), [QUESTION])
-    assert count(lambda: append_one(store, leases[0], frames[:3])) <= 5
+    batch = Batch(leases[0], frames[:3], frame_count=3)
+    assert count(lambda: store.append([batch])) <= 6
     assert count(lambda: store.finish(leases[0], frames[3:], completion)) <= 9
+
+
+@pytest.mark.parametrize("count", [3, 128, 131])
+def test_events_of_many_runs_are_appended_with_few_statements(path: Path, count: int) -> None:
+    """After each of them, and each row that one returns, the thread waits for the event loop."""
+    store = SqliteStore(path)
+    leases = [begin(store, ThreadKey("ada", str(number))).lease for number in range(count)]
+    store.append([Batch(lease, [b"data: 1\n\n"], frame_count=1) for lease in leases])
+    statements: list[str] = []
+    store._writer.write(lambda db: db.set_trace_callback(statements.append))
+    statements.clear()
+    assert not store.append([Batch(lease, [b"data: 2\n\n"], {at}, 2) for at, lease in enumerate(leases)])
+    assert len(statements) <= 8
+    for at, lease in enumerate(leases):
+        update = store.follow(lease.run, 1)
+        assert (update.frames, update.duplicates) == ([b"data: 2\n\n"], {at})
 
 
 # --- a clock that is set back ---

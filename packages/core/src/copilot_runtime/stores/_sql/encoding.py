@@ -50,6 +50,12 @@ def blob(value: Any, stored_checksum: Any, seed: int = 0) -> bytes:
     return value
 
 
+def blob_value(data: bytes) -> bytearray:
+    """Returns bytes as `sqlite3` takes them over fastest: it looks for an adapter of all that is no exact `bytearray`,
+    text or number, which takes longer than to copy them."""
+    return bytearray(data)
+
+
 def parse_list(value: Any, kind: type[T]) -> list[T]:
     """Returns the items of a JSON list, all of one kind."""
     [items] = parse_lists([value], kind)

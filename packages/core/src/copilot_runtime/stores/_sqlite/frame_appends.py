@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from .. import protocol as p
 from .._sql.encoding import merged
 from . import rows
+from .live_appends import LargeRun, LiveAppends
 from .retention import Retention
 from .rows import Db
 from .writer import Writer
@@ -30,83 +31,68 @@ class FrameAppends:
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         """Appends batches, as `RunStore.append` does."""
+        if not batches:
+            return {}
         joined = merged(batches)
+        appends = LiveAppends(joined)
         try:
-            return self._append(joined)
-        except _OtherFrames as found:  # those of a batch that was stored before
-            return self._append_missing(joined, found.stored)
+            return self._append(joined, appends)
+        except _OtherFrames:
+            return self._append_missing(joined, self._writer.write(appends.select_counts))
 
     def _append_missing(
         self, batches: Iterable[p.Batch], stored: Mapping[int, int]
     ) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        """Appends what is missing of batches. ``stored`` is how many frames there are of some runs, by their tokens."""
+        """Appends what is missing of batches. ``stored`` is how many frames the active runs have, by their tokens."""
         refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
         missing: list[p.Batch] = []
         for batch in batches:
-            frames = batch.frames
-            if batch.lease.token in stored:
-                try:
-                    frames = p.missing_frames(frames, batch.frame_count, stored[batch.lease.token])
-                except p.LeaseLost as error:
-                    refused[batch.lease] = error
-                    continue
-            missing.append(batch._replace(frames=frames))
+            count = stored.get(batch.lease.token)
+            try:
+                if count is None:
+                    raise p.LeaseLost
+                frames = p.missing_frames(batch.frames, batch.frame_count, count)
+            except p.LeaseLost as error:
+                refused[batch.lease] = error
+            else:
+                missing.append(batch._replace(frames=frames, frame_count=count + len(frames)))
         return {**self.append(missing), **refused}
 
-    def _append(self, batches: Collection[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-        """Appends batches of which no two are of the same run."""
-        # Joined before the transaction, during which no other process can write.
-        pieces = {batch.lease.token: rows.Piece.from_frames(batch.frames, batch.duplicates) for batch in batches}
-        counts = {batch.lease.token: batch.frame_count for batch in batches}
-        length = sum([len(piece.data) for piece in pieces.values()])
-        added = sum([piece.stored_bytes for piece in pieces.values()])
-        self._writer.make_room_for(length)
+    def _append(
+        self, batches: Collection[p.Batch], appends: LiveAppends
+    ) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
+        """Appends batches of which no two are of the same run. Raises _OtherFrames."""
+        self._writer.make_room_for(appends.size)
 
         def work(db: Db) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
-            self._retention.make_room(db, length)
-            sizes = rows.append_frames(db, pieces)
-            others = {
-                token: size.frames - pieces[token].frames
-                for token, size in sizes.items()
-                if counts[token] not in (None, size.frames)
-            }
-            if others:
-                raise _OtherFrames(others)
-            max_uncounted = 0 if self._retention.must_count(db, added) else self.max_uncounted
-            for token, size in sizes.items():
-                if size.uncounted_bytes > max_uncounted:
-                    self._count_bytes(db, token, size)
-            refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
+            self._retention.make_room(db, appends.size)
+            if not appends.append(db):
+                raise _OtherFrames
+            max_uncounted = 0 if self._retention.must_count(db, appends.stored_bytes) else self.max_uncounted
             max_bytes = self._retention.max_bytes or math.inf
-            for batch in batches:
-                found = sizes.get(batch.lease.token)
-                if found is None:
-                    refused[batch.lease] = p.LeaseLost()
-                elif found.size > max_bytes:
-                    refused[batch.lease] = p.RunTooLarge()
-            return refused
+            large = appends.select_large(db, max_uncounted, max_bytes)
+            for run in large:
+                if run.uncounted_bytes > max_uncounted:
+                    self._count_bytes(db, run)
+            too_large = {run.token for run in large if run.size > max_bytes}
+            return {batch.lease: p.RunTooLarge() for batch in batches if batch.lease.token in too_large}
 
         return self._writer.write(work)
 
-    def _count_bytes(self, db: Db, token: int, size: rows.LiveSize) -> None:
+    def _count_bytes(self, db: Db, run: LargeRun) -> None:
         """Counts the bytes that an active run has added among those of its thread."""
-        db.execute("UPDATE live SET counted_bytes = frames_bytes WHERE token = ?", (token,))
+        db.execute("UPDATE live SET counted_bytes = frames_bytes WHERE token = ?", (run.token,))
         grown = db.execute(
             f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}",
-            (size.uncounted_bytes, size.thread),
+            (run.uncounted_bytes, run.thread),
         ).fetchall()
         # Of a damaged row there may be none.
-        self._writer.warn_evicted(
-            self._retention.evict(db, size.thread, grown[0][0] if grown else 0, size.uncounted_bytes)
-        )
+        runs = grown[0][0] if grown else 0
+        self._writer.warn_evicted(self._retention.evict(db, run.thread, runs, run.uncounted_bytes))
 
 
 class _OtherFrames(Exception):
-    """The file has other frames than a batch continues. ``stored`` is how many it has, by token."""
-
-    def __init__(self, stored: Mapping[int, int]) -> None:
-        super().__init__(stored)
-        self.stored = stored
+    """A run has other frames than its batch continues, such as those of a call that seemed to fail, or has ended."""
 
 
 def _max_uncounted(max_bytes: int) -> int:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ..._events import CompactedFrames, join_frames, split_frames
 from .. import protocol as p
 from .._sql.encoding import (
     blob,
+    blob_value,
     checksum,
-    format_list,
     integer,
     parse_duplicates,
     parse_list,
@@ -125,78 +125,22 @@ class Piece(NamedTuple):
     data: bytes
     stored_bytes: int
     """About how many bytes of the file the row takes."""
-    duplicates: str
-    """Those of the whole run, as `p.Batch` has them."""
 
     @classmethod
-    def from_frames(cls, frames: Sequence[bytes], duplicates: Set[int] = frozenset()) -> Piece:
-        """Returns it with the members of a `p.Batch`."""
+    def from_frames(cls, frames: Sequence[bytes]) -> Piece:
+        """Returns it for these frames."""
         data = join_frames(frames)
-        return cls(len(frames), data, frames_bytes(len(data)), format_list(duplicates))
-
-
-class LiveSize(NamedTuple):
-    """An active run after frames were appended: ``thread`` is the row id, ``frames`` is how many there are."""
-
-    thread: int
-    frames_id: int
-    frames: int
-    size: int
-    uncounted_bytes: int
-
-
-def append_frames(db: Db, pieces: Mapping[int, Piece]) -> Mapping[int, LiveSize]:
-    """Appends frames to active runs, given by their tokens. Returns those that are active, by their tokens."""
-    sizes: dict[int, LiveSize] = {}
-    for chunk in _chunks(list(pieces.items())):
-        values: list[object] = []
-        for token, piece in chunk:
-            values += (token, piece.frames, piece.stored_bytes, len(piece.data), piece.duplicates)
-        for token, *size in db.execute(_APPEND[len(chunk)], values).fetchall():
-            sizes[token] = LiveSize._make(size)
-    appended = [(size.frames_id, size.frames, pieces[token]) for token, size in sizes.items()]
-    for part in _chunks([row for row in appended if row[2].frames]):
-        values = []
-        for row in part:
-            values += _frames_row(*row)
-        db.execute(_INSERT_FRAMES[len(part)], values)
-    return sizes
+        return cls(len(frames), data, frames_bytes(len(data)))
 
 
 def insert_frames(db: Db, frames_id: int, count: int, piece: Piece) -> None:
     """Appends frames to a run. ``count`` is the number of its frames with these included."""
     if piece.frames:
-        db.execute(_INSERT_FRAMES[1], _frames_row(frames_id, count, piece))
-
-
-def _frames_row(frames_id: int, count: int, piece: Piece) -> tuple[int, int, int, bytes]:
-    first = count - piece.frames + 1
-    return frames_id, first, checksum(piece.data, first), piece.data
-
-
-# A row costs about half of what a statement of its own does, and much less while an event loop is busy, which makes
-# this thread wait after each statement.
-_CHUNK_SIZES = (64, 16, 4, 1)
-_APPEND = {
-    size: "UPDATE live SET frames = frames + new.column2, frames_bytes = frames_bytes + new.column3,"
-    " size = size + new.column4, duplicates = new.column5"
-    f" FROM (VALUES {', '.join(['(?, ?, ?, ?, ?)'] * size)}) AS new WHERE token = new.column1"
-    " RETURNING token, thread, frames_id, frames, size, frames_bytes - counted_bytes"
-    for size in _CHUNK_SIZES
-}
-_INSERT_FRAMES = {
-    size: f"INSERT INTO frames (frames_id, first, checksum, frames) VALUES {', '.join(['(?, ?, ?, ?)'] * size)}"
-    for size in _CHUNK_SIZES
-}
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yields the items in parts of the `_CHUNK_SIZES`, for which SQLite has compiled statements."""
-    start = 0
-    for size in _CHUNK_SIZES:
-        while len(items) - start >= size:
-            yield items[start : start + size]
-            start += size
+        first = count - piece.frames + 1
+        db.execute(
+            "INSERT INTO frames (frames_id, first, checksum, frames) VALUES (?, ?, ?, ?)",
+            (frames_id, first, checksum(piece.data, first), blob_value(piece.data)),
+        )
 
 
 def select_frames(db: Db, frames_id: int, after: int) -> list[bytes]:

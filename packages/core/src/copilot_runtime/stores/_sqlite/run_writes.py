@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 from .. import protocol as p
 from .._ordinals import first_ordinal
-from .._sql.encoding import FinishedRun, checksum, format_json, integer
+from .._sql.encoding import FinishedRun, blob_value, checksum, format_json, integer
 from . import rows
 from .garbage import collect, delete_frames, delete_threads
 from .message_ids import ID_COLUMNS, IdColumns, format_run, select_known, store_ids
@@ -108,15 +108,15 @@ class PreparedEnd:
                 count,
                 stored_bytes + appended.stored_bytes,
                 now + p.RAW_RETENTION_SECONDS,
-                run.records,
+                blob_value(run.records),
                 checksum(run.records, ordinal),
                 run.duplicates,
-                completion.has_run_error,
+                int(completion.has_run_error),
                 completion.recorded_by,
                 self._record_bytes,
                 started_at,
                 now,
-                completion.was_stopped,
+                int(completion.was_stopped),
             ),
         )
         added = stored_bytes - counted_bytes + appended.stored_bytes + self._record_bytes

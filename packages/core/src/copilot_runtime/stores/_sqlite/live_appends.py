@@ -1,0 +1,115 @@
+"""Frames that are appended to many active runs, with few statements.
+
+After each statement, and each row that one returns, the thread waits for an event loop that is busy, which costs more
+than most statements: so there is one for many runs, and none returns a row for each.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ..._events import join_frames
+from .. import protocol as p
+from .._sql.encoding import blob_value, checksum, format_list, integer
+from .room import StoreConnection
+from .sizes import frames_bytes
+
+Db = StoreConnection
+
+
+class LargeRun(NamedTuple):
+    """An active run that has become large. ``thread`` is a row id, ``size`` the bytes of its input and its frames."""
+
+    token: int
+    thread: int
+    size: int
+    uncounted_bytes: int
+
+
+class LiveAppends:
+    """The frames of batches, serialised: to be done before the transaction, during which no other process can write.
+
+    Args:
+        batches: No two are of the same run.
+    """
+
+    def __init__(self, batches: Iterable[p.Batch]) -> None:
+        self._tokens: set[int] = set()
+        self.size = self.stored_bytes = 0
+        """How many bytes the frames have, and about how many bytes of the file they take."""
+        self._runs: list[tuple[object, ...]] = []
+        self._frames: list[tuple[object, ...]] = []
+        for lease, frames, duplicates, frame_count in batches:
+            token, data, count = lease.token, join_frames(frames), len(frames)
+            # No run has so few as none in particular are expected: `append` finds that out.
+            length, before = len(data), -1 if frame_count is None else frame_count - count
+            stored_bytes = frames_bytes(length)
+            self.size += length
+            self.stored_bytes += stored_bytes
+            self._tokens.add(token)
+            self._runs.append((token, before, count, stored_bytes, length, format_list(duplicates)))
+            if count:
+                self._frames.append((token, before + 1, checksum(data, before + 1), blob_value(data)))
+
+    def append(self, db: Db) -> bool:
+        """Appends them. Returns False if not all of the runs are active and have the frames that are expected."""
+        found = sum([db.execute(_UPDATE_RUNS[size], values).rowcount for size, values in _parts(self._runs, _NO_RUN)])
+        if found < len(self._runs):
+            return False
+        for size, values in _parts(self._frames, _NO_FRAMES):
+            db.execute(_INSERT_FRAMES[size], values)
+        return True
+
+    def select_counts(self, db: Db) -> dict[int, int]:
+        """Returns how many frames the file has of those runs that are active, by their tokens."""
+        found = db.execute("SELECT token, frames FROM live WHERE token BETWEEN ? AND ?", self._range).fetchall()
+        return {token: integer(frames) for token, frames in found if token in self._tokens}
+
+    def select_large(self, db: Db, max_uncounted: int, max_size: float) -> list[LargeRun]:
+        """Returns those of the runs that are larger than this."""
+        found = db.execute(
+            "SELECT token, thread, size, frames_bytes - counted_bytes FROM live WHERE token BETWEEN ? AND ?"
+            " AND (frames_bytes - counted_bytes > ? OR size > ?)",
+            (*self._range, max_uncounted, max_size),
+        ).fetchall()
+        return [LargeRun._make(row) for row in found if row[0] in self._tokens]
+
+    @property
+    def _range(self) -> tuple[int, int]:
+        # Runs that are active at the same time have tokens that are close to each other: to look at those in between
+        # costs less than to name them all.
+        return min(self._tokens), max(self._tokens)
+
+
+_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
+"""For how many rows there are statements, which SQLite compiles once."""
+
+_NO_RUN = (-1, 0, 0, 0, 0, "")
+_NO_FRAMES = (-1, 0, 0, "")
+"""Rows that belong to no run. With NULL in place of -1, `sqlite3` would take longer."""
+
+_UPDATE_RUNS = {
+    size: "UPDATE live SET frames = frames + new.column3, frames_bytes = frames_bytes + new.column4,"
+    " size = size + new.column5, duplicates = new.column6"
+    f" FROM (VALUES {', '.join(['(?, ?, ?, ?, ?, ?)'] * size)}) AS new"
+    " WHERE token = new.column1 AND frames = new.column2"
+    for size in _SIZES
+}
+_INSERT_FRAMES = {
+    size: "INSERT INTO frames (frames_id, first, checksum, frames)"
+    " SELECT frames_id, new.column2, new.column3, new.column4"
+    f" FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * size)}) AS new CROSS JOIN live ON token = new.column1"
+    for size in _SIZES
+}
+
+
+def _parts(rows: Sequence[tuple[object, ...]], padding: tuple[object, ...]) -> Iterator[tuple[int, list[Any]]]:
+    """Yields the values of rows in parts of the `_SIZES`, of which the last one is padded."""
+    start, count = 0, len(rows)
+    while start < count:
+        size = min(_SIZES[0], 1 << (count - start - 1).bit_length())
+        part = rows[start : start + size]
+        yield size, [*itertools.chain.from_iterable(part), *(padding * (size - len(part)))]
+        start += size
