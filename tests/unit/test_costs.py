@@ -27,8 +27,7 @@ from copilot_runtime._engine.replay import replay
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.stored_interrupts import StoredInterrupts, changed_calls
 from copilot_runtime._events import Burst, CompactedFrames, Cursor, apply_events, format_frame
-from copilot_runtime._events.compaction import Compactor
-from copilot_runtime._events.deltas import DeltaStream
+from copilot_runtime._events.deltas import DELTA_TYPES, DeltaStream
 from copilot_runtime._events.json_patch import MAX_COPIED_BYTES
 from copilot_runtime._http.headers import Headers
 from copilot_runtime._http.target import segments_below, split_raw_target
@@ -144,7 +143,7 @@ def test_burst_of_deltas_copies_none_of_them() -> None:
             copied.extend(found)
             return found
 
-    stream = DeltaStream(b"id: 1.", "REASONING_MESSAGE_CONTENT", "m", Compactor(b"id: 1."))
+    stream = DeltaStream(b"id: 1.", DELTA_TYPES["REASONING_MESSAGE_CONTENT"], "m", None, [])
     assert stream.encode(Deltas(["a"] * 4000), 1).count(b"\n\n") == 4000
     assert not copied
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from json.encoder import encode_basestring
 from typing import Any, NamedTuple, Self, cast, overload
 
 from .frames import Piece, split_pieces
 from .shared_state import apply_state_events
 from .sse import (
+    FRAME_WITH_ID,
     Event,
     InvalidEventError,
     decode,
     encode,
     format_frame,
+    with_member,
 )
 
 COMPACTED_SUFFIX = b"c"
@@ -104,20 +107,20 @@ class OpenMessage:
 
     __slots__ = ("deltas", "first", "followers", "frame", "last", "metadata")
 
-    def __init__(self, number: int, frame: bytes) -> None:
+    def __init__(self, frame: bytes) -> None:
         self.frame = frame
         """That of its start event."""
         self.deltas: list[str] = []
-        self.first: bytes = b""
+        self.first: bytes
         """The frame of the first delta."""
-        self.last = number
+        self.last: int
         """The number of the last delta."""
         self.metadata: dict[str, Any] | None = None
         self.followers: list[Piece] | None = None
         """Frames that came while this was open, to be placed after it."""
 
-    def append_delta(self, number: int, event: Event, frame: bytes) -> None:
-        """Adds a delta."""
+    def append_delta(self, number: int, event: Event, frame: bytes) -> OpenMessage:
+        """Adds a delta. Returns this message."""
         if not self.deltas:
             self.first = frame
         self.deltas.append(event["delta"])
@@ -125,6 +128,7 @@ class OpenMessage:
         if "metadata" in event:
             # Read from the frame, because the agent may still change the event's own objects.
             self.metadata = {**(self.metadata or {}), **decode(frame)["metadata"]}
+        return self
 
 
 class Compactor:
@@ -175,15 +179,9 @@ class Compactor:
         return _with_own_ids(records, self._merged_states or ()) if self._is_disordered else records
 
     def _flush_open(self) -> None:
-        for group, kind, member in ((self._texts, *_TEXT), (self._calls, *_CALL)):
-            for identity, message in list(group.items()):
-                self._flush(group, identity, message, kind, member)
-
-    def open_message(self, delta_type: str, identity: str) -> OpenMessage | None:
-        """Returns what deltas of a type and id are merged into, or None for a type whose deltas are not merged."""
-        if delta_type == _TEXT[0]:
-            return self._texts[identity]
-        return self._calls[identity] if delta_type == _CALL[0] else None
+        for group, head in ((self._texts, _TEXT), (self._calls, _CALL)):
+            for identity in list(group):
+                self._flush(group, identity, head)
 
     def next_place(self) -> list[Piece]:
         """Returns the list for an event that is not merged, and for those after it until something opens or closes."""
@@ -198,34 +196,25 @@ class Compactor:
             leader.followers = []
         return leader.followers
 
-    def _flush(
-        self,
-        group: dict[str, OpenMessage],
-        identity: str,
-        message: OpenMessage,
-        kind: str,
-        member: str,
-        end: bytes | None = None,
-    ) -> None:
-        del group[identity]
-        if self._texts or self._calls or message.followers:
+    def _flush(self, group: dict[str, OpenMessage], identity: str, head: str, end: bytes | None = None) -> None:
+        message = group.pop(identity)
+        out, deltas, followers = self._out, message.deltas, message.followers
+        if followers or self._texts or self._calls:
             self._is_disordered = True
-        if message is self._leader:
-            self._leader = None
-        out = self._out
         out.append(message.frame)
-        if message.deltas:
-            frame = message.first
-            if len(message.deltas) > 1:
-                merged: Event = {"type": kind, member: identity, "delta": "".join(message.deltas)}
-                if message.metadata is not None:
-                    merged["metadata"] = message.metadata
-                frame = format_frame(encode(merged), self._prefix, message.last)
-            out.append(frame)
+        if len(deltas) > 1:
+            # As `sse.encode` writes strings, at half of the cost.
+            data = f'{head}{encode_basestring(identity)},"delta":{encode_basestring("".join(deltas))}}}'.encode()
+            if message.metadata is not None:
+                data = with_member(data, b"metadata", encode(message.metadata))
+            out.append(FRAME_WITH_ID % (self._prefix, message.last, data))
+        elif deltas:
+            out.append(message.first)
         if end is not None:
             out.append(end)
-        if message.followers is not None:
-            out += message.followers
+        if followers is not None:
+            out += followers
+            self._leader = None
 
     def _pass_through(self, number: int, event: Event, frame: bytes) -> None:
         self.next_place().append(frame)
@@ -274,25 +263,25 @@ class Compactor:
         state = run_input.get("state") if isinstance(run_input, dict) else None
         return {} if state is None else state
 
-    def _text_start(self, number: int, event: Event, frame: bytes) -> None:
-        self._texts[event["messageId"]] = OpenMessage(number, frame)
+    def _text_start(self, number: int, event: Event, frame: bytes) -> OpenMessage:
+        message = self._texts[event["messageId"]] = OpenMessage(frame)
+        return message
 
-    def _text_content(self, number: int, event: Event, frame: bytes) -> None:
-        self._texts[event["messageId"]].append_delta(number, event, frame)
+    def _text_content(self, number: int, event: Event, frame: bytes) -> OpenMessage:
+        return self._texts[event["messageId"]].append_delta(number, event, frame)
 
     def _text_end(self, number: int, event: Event, frame: bytes) -> None:
-        identity = event["messageId"]
-        self._flush(self._texts, identity, self._texts[identity], *_TEXT, frame)
+        self._flush(self._texts, event["messageId"], _TEXT, frame)
 
-    def _call_start(self, number: int, event: Event, frame: bytes) -> None:
-        self._calls[event["toolCallId"]] = OpenMessage(number, frame)
+    def _call_start(self, number: int, event: Event, frame: bytes) -> OpenMessage:
+        message = self._calls[event["toolCallId"]] = OpenMessage(frame)
+        return message
 
-    def _call_args(self, number: int, event: Event, frame: bytes) -> None:
-        self._calls[event["toolCallId"]].append_delta(number, event, frame)
+    def _call_args(self, number: int, event: Event, frame: bytes) -> OpenMessage:
+        return self._calls[event["toolCallId"]].append_delta(number, event, frame)
 
     def _call_end(self, number: int, event: Event, frame: bytes) -> None:
-        identity = event["toolCallId"]
-        self._flush(self._calls, identity, self._calls[identity], *_CALL, frame)
+        self._flush(self._calls, event["toolCallId"], _CALL, frame)
 
 
 def _with_own_ids(records: CompactedFrames, merged_states: Sequence[range]) -> CompactedFrames:
@@ -321,10 +310,13 @@ def _with_own_id(frame: bytes) -> bytes:
     return b"%b%b%b" % (frame[:end], COMPACTED_SUFFIX, frame[end:])
 
 
-_TEXT = ("TEXT_MESSAGE_CONTENT", "messageId")
-_CALL = ("TOOL_CALL_ARGS", "toolCallId")
+_TEXT = '{"type":"TEXT_MESSAGE_CONTENT","messageId":'
+_CALL = '{"type":"TOOL_CALL_ARGS","toolCallId":'
+"""How the deltas start into which those of a text message or tool call are merged."""
 
-Handler = Callable[[Compactor, int, Event, bytes], None]
+Handler = Callable[[Compactor, int, Event, bytes], OpenMessage | None]
+"""Takes the number in the id of an event, the event, and its frame. Returns what further deltas are merged into, if the
+event is the start of a message or call, or a delta of it."""
 
 DEFAULT_HANDLER: Handler = Compactor._pass_through
 """The handler of every type that `HANDLERS` does not name."""

@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from .._pydantic_models import BaseModel
-from .compaction import Compactor
+from .compaction import OpenMessage
 from .frames import Piece
 from .normalize import wire_fields
 from .schema import SCHEMAS
@@ -35,6 +35,22 @@ def in_order(event: Event, id_member: str) -> Event:
     """Returns a plain delta with its members in the order in which the frames of a `DeltaStream` have them."""
     return {"type": event["type"], id_member: event[id_member], "delta": event["delta"]}
 
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeltaType:
+    """A type of deltas."""
+
+    kind: str
+    id_member: str
+    """The member with the id."""
+    head: str
+    """What comes between the number of a frame and that id."""
+
+
+DELTA_TYPES: Mapping[str, DeltaType] = {
+    kind: DeltaType(kind, id_member, f'\ndata: {{"type":"{kind}","{id_member}":')
+    for kind, id_member in DELTA_IDS.items()
+}
 
 _NUMBER_SIZE = 6
 """About how many digits the number of an event has, with the end of its frame."""
@@ -63,27 +79,32 @@ class DeltaStream:
         "before",
         "delta_field",
         "frame_size",
-        "id_member",
         "identity",
-        "kind",
         "message",
         "model_class",
         "others",
         "read_others",
         "records",
+        "type",
     )
 
-    def __init__(self, prefix: bytes, kind: str, identity: str, compactor: Compactor) -> None:
-        self.kind = kind
-        self.id_member = DELTA_IDS[kind]
+    def __init__(
+        self,
+        prefix: bytes,
+        deltas: DeltaType,
+        identity: str,
+        message: OpenMessage | None,
+        records: list[Piece] | None,
+    ) -> None:
+        self.type = deltas
         self.identity = identity
-        self.before = prefix.decode()
-        self.after = f'\ndata: {{"type":"{kind}","{self.id_member}":{encode_basestring(identity)},"delta":'
-        self.message = compactor.open_message(kind, identity)
+        self.before = before = prefix.decode()
+        self.after = after = f'{deltas.head}{encode_basestring(identity)},"delta":'
+        self.message = message
         """What the deltas are merged into; None for reasoning, which a replay has as it was."""
-        self.records: list[Piece] | None = compactor.next_place() if self.message is None else None
+        self.records = records
         """Where a replay has the deltas of reasoning."""
-        self.frame_size = len(self.before) + len(self.after) + _NUMBER_SIZE
+        self.frame_size = len(before) + len(after) + _NUMBER_SIZE
         """About how large a frame is, apart from its string."""
         self.model_class: type[Any] | None = None
         """The class of the model that was the last delta, if one was. Its further models are plain deltas of the same
@@ -123,7 +144,7 @@ class DeltaStream:
 
     def event(self, delta: str) -> Event:
         """Returns a delta as an agent may have yielded it."""
-        return {"type": self.kind, self.id_member: self.identity, "delta": delta}
+        return {"type": self.type.kind, self.type.id_member: self.identity, "delta": delta}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,21 +20,24 @@ from .compaction import (
     CompactedFrame,
     Compactor,
     Handler,
+    OpenMessage,
 )
 from .completion import RunEnding, closing_events, events_before_error
-from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, in_order
+from .deltas import DELTA_IDS, DELTA_MODELS, DELTA_TYPES, PLAIN_SIZE, DeltaStream, DeltaType, in_order
 from .frames import Burst, Piece, split_pieces
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
 from .protocol_state import FAILED, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
 from .schema import SCHEMAS, EventSchema
 from .sse import (
+    FRAME_WITH_ID,
     Event,
     InvalidEventError,
     encode,
-    encode_with,
+    encode_strings,
     format_frame,
     id_prefix,
+    with_member,
 )
 from .surrogates import SurrogateJoiner, join_surrogates, without_surrogates
 
@@ -59,18 +62,19 @@ class _EventRule:
     transition: Transition | None
     compact: Handler
     introduces_message: bool
-    """Whether it may be the first event with its message id. Deltas never are."""
+    """Whether it may be the first event with its message id. Deltas never are, nor is what needs an open message."""
     is_plain: bool
     """Whether it is recorded as it is, unless chunks have opened something."""
     delta_id: str | None
     """The member with the id of a delta."""
-    opens: str | None
-    """The type of the deltas that may follow a start event."""
+    deltas: DeltaType | None
+    """The deltas that may follow: those that a start event opens, or further ones."""
 
 
-_DELTAS_OF_STARTS: Mapping[str, str] = {
+_STARTS: Mapping[str, str] = {
     schema.chunk.start: schema.chunk.content for schema in SCHEMAS.values() if schema.chunk is not None
 }
+"""The start events of deltas, and the type of these."""
 
 _EVENT_RULES: Mapping[str, _EventRule] = {
     kind: _EventRule(
@@ -78,10 +82,10 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
         schema,
         TRANSITIONS.get(kind),
         HANDLERS.get(kind, DEFAULT_HANDLER),
-        "delta" not in schema.strings,
+        "delta" not in schema.strings and kind != "TEXT_MESSAGE_END",
         schema.chunk is None and kind != "RUN_ERROR",
         DELTA_IDS.get(kind),
-        _DELTAS_OF_STARTS.get(kind),
+        DELTA_TYPES.get(_STARTS.get(kind, kind)),
     )
     for kind, schema in SCHEMAS.items()
 }
@@ -136,7 +140,6 @@ class RunRecorder:
         "_last_agent_event",
         "_message_ids",
         "_number",
-        "_number_offset",
         "_pending",
         "_pending_bytes",
         "_prefix",
@@ -158,7 +161,6 @@ class RunRecorder:
         self._prefix = b"" if ordinal is None else id_prefix(ordinal)
         self._input_echo = input_echo
         self._known_message_ids = known_message_ids
-        self._number_offset = 0
         self._state = ProtocolState(is_resuming=is_resuming)
         # Most runs need neither of these, and thousands of runs may be idle at a time.
         self._chunks: ChunkExpander | None = None
@@ -184,7 +186,7 @@ class RunRecorder:
         self._number = 0
         self._last_agent_event = 0
         # Not sets, since an idle run should take little memory.
-        self._message_ids: Sequence[str] = ()
+        self._message_ids: list[str] | tuple[()] = ()
         self._input_ids: Sequence[str] = ()
         self.duplicates: Set[int] = _NO_NUMBERS
         """Numbers of the events whose message id was already in use on the thread. Grows in place."""
@@ -193,13 +195,13 @@ class RunRecorder:
     def number(self) -> int:
         """How many events there are, which is also the number of the owner's last one."""
         self._add_deltas()
-        return self._number
+        return self._number % FIRST_REAPER_NUMBER
 
     @property
     def last_agent_event(self) -> int:
         """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
         self._add_deltas()
-        return self._last_agent_event
+        return self._last_agent_event % FIRST_REAPER_NUMBER
 
     @property
     def pending_bytes(self) -> int:
@@ -289,8 +291,8 @@ class RunRecorder:
             if stream is None:
                 expected = _NO_STREAM
             else:
-                expected, kind, id_member, identity = stream, stream.kind, stream.id_member, stream.identity
-                frame_size = stream.frame_size
+                expected, identity, frame_size, deltas = stream, stream.identity, stream.frame_size, stream.type
+                kind, id_member = deltas.kind, deltas.id_member
                 model_class = stream.model_class
                 if model_class is not None:
                     read_others, others, delta_field = stream.read_others, stream.others, stream.delta_field
@@ -302,11 +304,11 @@ class RunRecorder:
                 if len(event) == PLAIN_SIZE:
                     kind, delta = event["type"], event["delta"]
                     stream = self._streams[event[DELTA_IDS[kind]]]
-                    return (stream, delta) if type(delta) is str and stream.kind == kind else None
+                    return (stream, delta) if type(delta) is str and stream.type.kind == kind else None
             elif (model := DELTA_MODELS[type(event)]) is not None:
                 fields = event.__dict__
                 stream, delta = self._streams[fields[model.id_field]], fields[model.delta_field]
-                if stream.kind != model.kind:
+                if stream.type.kind != model.kind:
                     return None
                 stream.expect(model)
                 if stream.read_others(fields) == stream.others and not event.__pydantic_extra__:
@@ -413,8 +415,7 @@ class RunRecorder:
 
     def begin_reaping(self) -> None:
         """Gives all further events ids that the owner of the run cannot have used. To be called before `complete`."""
-        self._add_deltas()
-        self._number_offset = FIRST_REAPER_NUMBER
+        self._number = FIRST_REAPER_NUMBER + self.number
         self._streams, self._stream = {}, None
 
     def seal(self) -> None:
@@ -426,15 +427,13 @@ class RunRecorder:
 
     def end(self, ending: RunEnding, thread_id: str, run_id: str) -> RecordedEnd:
         """Completes a run that its agent left unfinished, takes the pending frames, and ends the recording."""
-        self._add_deltas()
-        state = self._state
-        number, last_agent_event, had_ended = self._number, self._last_agent_event, state.has_ended
+        was_empty, last_agent_event, had_ended = self.number == 0, self.last_agent_event, self.has_ended
         if not had_ended:
             self.complete(ending, thread_id, run_id)
-        has_failed = state.phase is FAILED
+        has_failed = self._state.phase is FAILED
         self.seal()
         pieces, size, has_bursts = self.take()
-        return RecordedEnd(pieces, size, has_bursts, self._number, last_agent_event, number == 0, had_ended, has_failed)
+        return RecordedEnd(pieces, size, has_bursts, self.number, last_agent_event, was_empty, had_ended, has_failed)
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
@@ -499,7 +498,9 @@ class RunRecorder:
             self._append(repaired, rule)
 
     def _append(self, event: Event, rule: _EventRule) -> None:
-        event = rule.schema.validate(event)
+        has_only_strings = rule.schema.has_only_strings(event)
+        if not has_only_strings:
+            event = rule.schema.validate(event)
         delta_id = rule.delta_id
         if delta_id is not None and len(event) == PLAIN_SIZE:
             event = in_order(event, delta_id)
@@ -510,52 +511,53 @@ class RunRecorder:
             if rule.kind == "RUN_STARTED":
                 echo = self._echo_for(event)
         try:
-            data = encode(event) if echo is None else encode_with(event, "input", echo.data)
+            data = encode_strings(event) if has_only_strings else encode(event)
         except InvalidEventError as error:
             self._append_repaired(event, rule, error)
             return
+        if echo is not None:
+            data = with_member(data, b"input", echo.data)
         if (transition := rule.transition) is not None:
             transition(state, event)
         self._number = number = self._number + 1
-        id_number = number + self._number_offset
-        frame = format_frame(data, self._prefix, id_number)
+        compactor = self._compactor
+        frame = format_frame(data) if compactor is None else FRAME_WITH_ID % (self._prefix, number, data)
         self._pending.append(frame)
         self._pending_bytes += len(frame)
-        compactor = self._compactor
         if compactor is None:
             return
-        if (rule.introduces_message or self._known_message_ids) and "messageId" in event:
-            self._track_message_id(number, event["messageId"])
-        rule.compact(compactor, id_number, event, frame)
+        if "messageId" in event and (rule.introduces_message or self._known_message_ids):
+            self._track_message_id(event["messageId"])
+        message = rule.compact(compactor, number, event, frame)
         if delta_id is None:
             if self._streams:
                 self._streams, self._stream = {}, None
-            if rule.opens is not None:
-                self._open_stream(rule.opens, event[DELTA_IDS[rule.opens]], compactor)
-        elif len(event) == PLAIN_SIZE:
-            self._open_stream(rule.kind, event[delta_id], compactor)
-
-    def _open_stream(self, kind: str, identity: str, compactor: Compactor) -> None:
-        """Has further plain deltas of this type and id recorded in one step, unless there is more to do for them."""
-        if self._number_offset or self._must_buffer():
+        elif len(event) != PLAIN_SIZE:
             return
-        id_member = DELTA_IDS[kind]
-        if id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
+        if (deltas := rule.deltas) is not None:
+            self._open_stream(deltas, event[deltas.id_member], message, compactor)
+
+    def _open_stream(self, deltas: DeltaType, identity: str, message: OpenMessage | None, compactor: Compactor) -> None:
+        """Has further plain deltas of a type and id recorded in one step, unless there is more to do for them."""
+        if self._is_buffering and self._must_buffer():
+            return
+        if deltas.id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
             return
         if identity not in self._streams:  # not even of another type, or its deltas are recorded one by one
-            self._streams[identity] = self._stream = DeltaStream(self._prefix, kind, identity, compactor)
+            place = None if message is not None else compactor.next_place()
+            self._streams[identity] = self._stream = DeltaStream(self._prefix, deltas, identity, message, place)
 
-    def _track_message_id(self, number: int, message_id: Any) -> None:
+    def _track_message_id(self, message_id: Any) -> None:
         if isinstance(message_id, str):
             ids = self._message_ids
-            if not isinstance(ids, list):
+            if not ids:
                 self._message_ids = [message_id]
             elif ids[-1] != message_id:
                 ids.append(message_id)
-            if self._known_message_ids and message_id in self._known_message_ids:
+            if message_id in self._known_message_ids:
                 if not isinstance(self.duplicates, set):
                     self.duplicates = set()
-                self.duplicates.add(number)
+                self.duplicates.add(self.number)
 
     def _echo_for(self, event: Event) -> InputEcho | None:
         """Returns the input that RUN_STARTED gets; None if it has one, or gets none."""
