@@ -117,7 +117,7 @@ ELSEWHERE: Mapping[str, str] = {
             f"_http.body_readers.{name}"
             for name in (
                 "BodyBudget.take",
-                "BodyBudget.give_back",
+                "HeldBytes.give_back",
                 "LimitedBody.deadline",
                 "LimitedBody.next_size",
                 "LimitedBody.limit",

@@ -42,10 +42,10 @@ class BodyBudget:
     def __init__(self, max_bytes: int, max_share: int | None = None) -> None:
         self._max_bytes = max_bytes
         self._max_share = None if max_share is None or max_share >= max_bytes else max_share
-        self._held = ProcessLocal(_Held)
+        self._held = ProcessLocal(HeldBytes)
 
-    def take(self, size: int, owner: str | None) -> None:
-        """Adds to the bytes that are held.
+    def take(self, size: int, owner: str | None) -> HeldBytes:
+        """Adds to the bytes that are held, and returns where they are to be given back.
 
         Args:
             size: how many bytes.
@@ -68,16 +68,7 @@ class BodyBudget:
             held.size += size
             if share is not None:
                 held.sizes[owner] += size
-
-    def give_back(self, size: int, owner: str | None) -> None:
-        """Subtracts from the bytes that are held."""
-        held = self._held.get()
-        with held.lock:
-            held.size -= size
-            if self._max_share is not None:
-                held.sizes[owner] -= size
-                if not held.sizes[owner]:
-                    del held.sizes[owner]
+        return held
 
     @property
     def held(self) -> int:
@@ -85,11 +76,23 @@ class BodyBudget:
         return self._held.get().size
 
 
-class _Held:
+class HeldBytes:
+    """The bytes that a process holds."""
+
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.size = 0
         self.sizes: Counter[str | None] = Counter()
+        """Those of each owner, if what they may have is limited."""
+
+    def give_back(self, size: int, owner: str | None) -> None:
+        """Subtracts bytes that are no longer held."""
+        with self.lock:
+            self.size -= size
+            if owner in self.sizes:
+                self.sizes[owner] -= size
+                if not self.sizes[owner]:
+                    del self.sizes[owner]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,7 @@ class LimitedBody(RequestBody):
         "_deadline",
         "_error",
         "_form",
+        "_held",
         "_is_closed",
         "_limits",
         "_max_bytes",
@@ -136,6 +140,8 @@ class LimitedBody(RequestBody):
         self._chunks: list[bytes] = []
         self._size = 0
         self._owner: str | None = None
+        self._held: HeldBytes | None = None
+        """Where its bytes are counted, if it has any."""
         self._deadline = float("inf")
         self._data: bytes | None = None
         self._form: tuple[FormPart, ...] | None = None
@@ -173,7 +179,8 @@ class LimitedBody(RequestBody):
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._limits.budget.give_back(self._size, self._owner)
+            if self._held is not None:
+                self._held.give_back(self._size, self._owner)
 
     # --- for subclasses ---
 
@@ -198,7 +205,7 @@ class LimitedBody(RequestBody):
             raise self._fail(BodyTooLarge(self._max_bytes, self._advice))
         if not self._is_closed:
             try:
-                self._limits.budget.take(len(chunk), self._owner)
+                self._held = self._limits.budget.take(len(chunk), self._owner)
             except BodyError as error:
                 raise self._fail(error) from None
         self._size += len(chunk)
