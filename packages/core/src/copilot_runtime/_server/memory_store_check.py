@@ -31,12 +31,11 @@ class MemoryStoreCheck:
 
     def __init__(self) -> None:
         # Runtimes that an application creates when it starts are all older than any run, and nothing to warn about.
-        self._older: int | None = _Suspects.count
+        self._older = _Suspects.count
 
     def run_begins(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Logs a warning, once per process, if runtimes seem to be created for each request."""
-        older, self._older = self._older, None
-        if older != _Suspects.count or is_store_overridden():
+        """Logs a warning, once per process, if runtimes seem to be created for each request. Called once."""
+        if self._older != _Suspects.count or is_store_overridden():
             return
         if any(message.get("role") == "assistant" for message in messages):
             _Suspects.count += 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from .. import _validation as validation
 from .._concurrency import driver, loops
 from .._concurrency.worker_pools import IDENTIFY_USER
-from .._engine import Engine, EngineOptions, RunEndHook
+from .._engine import Engine, EngineOptions, RunEndHook, RunRequest
 from .._http.body_readers import BodyBudget, BodyLimits
 from .._http.forward_headers import ForwardHeaders
 from .._http.types import Request
@@ -294,10 +294,12 @@ class CopilotRuntime:
         shown = self._open_generative_ui
         return shown if isinstance(shown, bool) else agent_id in shown
 
-    def note_run(self, messages: Sequence[Mapping[str, Any]]) -> None:
-        """Called with the messages of each run that is about to begin, in wire form."""
-        if self._memory_store_check is not None and self.is_single_process:
-            self._memory_store_check.run_begins(messages)
+    def note_run(self, request: RunRequest) -> None:
+        """Called for each run that is about to begin."""
+        check = self._memory_store_check
+        if check is not None and self.is_single_process:
+            self._memory_store_check = None
+            check.run_begins(request.messages)
 
     @property
     def fixed_agents(self) -> agents_types.AgentMapping | None:

@@ -68,7 +68,7 @@ async def run(context: EndpointContext) -> Response:
     request = _run_request(context, _wrap(agent, (*ui, *runtime.middleware)), parsed)
     if ui:
         request = dataclasses.replace(request, agent_without_ui=_wrap(agent, runtime.middleware))
-    runtime.note_run(request.messages)
+    runtime.note_run(request)
     result = await context.engine.run(request)
     if isinstance(result, EventStream):
         return stream_response(result)
@@ -169,7 +169,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
         agent=agent,
         input=parsed.model,
         body=parsed.wire,
-        size=len(context.body),
+        size=len(parsed.wire.data),
         memory=_run_input.size_in_memory(parsed),
         context=_run_context(context, agent, parsed),
         insert_messages=_message_inserter(runtime) if runtime.history == "stored" else None,

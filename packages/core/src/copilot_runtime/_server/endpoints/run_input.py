@@ -106,7 +106,7 @@ def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: I
     is_mostly_messages = len(plain.rest) <= max(_SMALL_REST, len(body) // 2)
     members = JSONBody(
         body,
-        without_nulls(wire),
+        wire if plain.is_complete else without_nulls(wire),
         drop_nulls=True,
         can_be_echoed=plain.is_complete and b"\n" not in body and b"\r" not in body,
         stands_for_messages=is_mostly_messages and bool(wire["messages"]),
