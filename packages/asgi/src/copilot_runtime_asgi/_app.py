@@ -81,7 +81,7 @@ class CopilotASGIApp:
 
     def __init__(self, handler: CopilotHandler, framework: FrameworkContext | None) -> None:
         self._handler = handler
-        self._framework = framework
+        self._respond = handler if framework is None else functools.partial(_respond_in_framework, framework, handler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
@@ -90,7 +90,13 @@ class CopilotASGIApp:
             path, root_path = _target(scope)
             response = None if body.may_exist else self._handler.respond_at_once(scope["method"], path, root_path)
             if response is None:
-                response = await self._respond(_create_request(scope, path, root_path, body, runtime.body_limits))
+                try:
+                    response = await self._respond(_create_request(scope, path, root_path, body, runtime.body_limits))
+                except asyncio.CancelledError:
+                    # A server that shuts down cancels what is still open, and would log a traceback for the exception.
+                    if not runtime.is_shutting_down:
+                        raise
+                    response = SHUTTING_DOWN
             if body.is_disconnected:
                 response.close()
                 return
@@ -109,18 +115,11 @@ class CopilotASGIApp:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _respond(self, request: Request) -> Response:
-        try:
-            if self._framework is None:
-                return await self._handler(request)
-            with framework_scope(self._framework):
-                async with self._framework.background_scope():
-                    return await self._handler(request)
-        except asyncio.CancelledError:
-            # A server that shuts down cancels what is still open, and would log a traceback for the exception.
-            if not self._handler.runtime.is_shutting_down:
-                raise
-            return SHUTTING_DOWN
+
+async def _respond_in_framework(framework: FrameworkContext, handler: CopilotHandler, request: Request) -> Response:
+    with framework_scope(framework):
+        async with framework.background_scope():
+            return await handler(request)
 
 
 def _target(scope: Scope) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from operator import itemgetter
 
 from copilot_runtime.adapters import DRAIN_BYTES, UnreadableBody
 
@@ -13,6 +14,9 @@ DRAIN_SECONDS = 2.0
 
 
 _BODY_FIELDS = frozenset((b"content-length", b"transfer-encoding"))
+
+_name = itemgetter(0)
+"""Of a header field."""
 
 
 class ReceivedBody:
@@ -99,7 +103,7 @@ def _may_have_body(scope: Scope) -> bool:
     """Returns whether a request may have a body: most of those without one never wait for its end."""
     if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
         return True
-    return not {name for name, _ in scope["headers"]}.isdisjoint(_BODY_FIELDS)
+    return not _BODY_FIELDS.isdisjoint(map(_name, scope["headers"]))
 
 
 def _expects_continue(scope: Scope) -> bool:
