@@ -84,7 +84,10 @@ class Headers(Mapping[str, str]):
 
     def check_sendable(self) -> None:
         """Raises ValueError for a field that no server could send. Checked once, since they are immutable."""
-        for name, value in self._unchecked_items():
+        unchecked = self._unchecked_items()
+        if not unchecked:
+            return
+        for name, value in unchecked:
             if not (isinstance(name, str) and HEADER_NAME.fullmatch(name)):
                 raise ValueError(f"{name!r} is not the name of a header field: use a token (RFC 9110, section 5.1)")
             if not (isinstance(value, str) and HEADER_VALUE.fullmatch(value)):

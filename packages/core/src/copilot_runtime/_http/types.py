@@ -7,6 +7,7 @@ immutable; ``replace`` returns a changed copy.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Coroutine
 from typing import Any, Self
 
 from pydantic_core import to_json
@@ -79,9 +80,9 @@ class Request:
         """
         return self._body if isinstance(self._body, bytes) else self._body.read_blocking()
 
-    async def read(self) -> bytes:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """Returns the whole body, and waits for it if it has not been read yet."""
-        return self._body if isinstance(self._body, bytes) else await self._body.read()
+        return _completed(self._body) if isinstance(self._body, bytes) else self._body.read()
 
     def without_unread_body(self) -> Self:
         """Returns the request with an empty body if nothing has read its body yet."""
@@ -130,6 +131,10 @@ class Request:
             "form": self.form,
         }
         return type(self)(**(members | changes))
+
+
+async def _completed(body: bytes) -> bytes:
+    return body
 
 
 _BODILESS_STATUSES = frozenset((204, 304))

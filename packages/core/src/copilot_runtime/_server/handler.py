@@ -184,37 +184,38 @@ class CopilotHandler:
             return await self._handle_error(state, error)
 
     async def _handle(self, state: _RequestState, decision: CorsDecision) -> Response:
-        cross_site = reject_cross_site(state.request, decision)
+        received = request = state.request
+        runtime, hooks = self.runtime, self._hooks
+        cross_site = reject_cross_site(request, decision)
         if cross_site is not None:
-            self._refused_origins.check(state.request, decision, is_refused=True)
+            self._refused_origins.check(request, decision, is_refused=True)
             raise HTTPError(cross_site)
-        request, head = state.request, self._read_head(state.request)
-        if self._hooks.on_request is not None:
+        head = self._read_head(request)
+        if hooks.on_request is not None:
             state.step = "on_request"
-            state.request = await self._run_request_hook(self._hooks.on_request, state)
+            request = state.request = await self._run_request_hook(hooks.on_request, state)
         state.step = "identify_user"
-        user = None if self.runtime.identify_user is None else await self.runtime.identify(state.request)
-        if user is not None and not state.request.is_body_read:
-            state.request.set_body_owner(user.owner_key)
+        user = None if runtime.identify_user is None else await runtime.identify(request)
+        if user is not None and not request.is_body_read:
+            request.set_body_owner(user.owner_key)
         state.step = "the router"
-        if state.request is not request:
-            head = self._read_head(state.request)
+        if request is not received:
+            head = self._read_head(request)
         if head.max_body_bytes != 0:
-            await state.request.read()
-        resolved = self._router.resolve(state.request, head)
-        state.request, state.route = resolved.request, resolved.match
-        state.path = resolved.request.path
-        hooks = self._hooks
+            await request.read()
+        resolved = self._router.resolve(request, head)
+        request = state.request = resolved.request
+        state.route, state.path = resolved.match, request.path
         if hooks.on_before_handler is not None or hooks.on_response is not None:
-            await state.request.read()
+            await request.read()
         if hooks.on_before_handler is not None:
             state.step = "on_before_handler"
-            state.request = await self._run_request_hook(hooks.on_before_handler, state)
+            request = state.request = await self._run_request_hook(hooks.on_before_handler, state)
         state.step = "the endpoint"
         try:
-            require_thread_access(self.runtime.thread_access, resolved.route.access)
+            require_thread_access(runtime.thread_access, resolved.route.access)
             return await resolved.endpoint(
-                EndpointContext(state.request, self.runtime, resolved.match, user, resolved.single_route)
+                EndpointContext(request, runtime, resolved.match, user, resolved.single_route)
             )
         except Exception as error:
             response = response_for(error, debug=self.runtime.debug)
