@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 
 from .._concurrency.process_local import process_rlock
 
@@ -129,6 +129,9 @@ class RunLimiter:
         self._max_runs_per_user = math.inf if max_runs_per_user is None else max_runs_per_user
         self._max_bytes = math.inf if max_runs_bytes is None else max_runs_bytes
         self._slots: set[RunSlot] = set()
+        self._released: deque[RunSlot] = deque()
+        """Those that count no longer. They leave the other members with the next call that looks at these: the end of a
+        run takes no lock."""
         self._size = 0
         self._of_users: Counter[str] = Counter()
         self._sizes_of_users: Counter[str] = Counter()
@@ -151,6 +154,8 @@ class RunLimiter:
         if size > self._max_bytes:
             raise InputTooLarge(int(self._max_bytes))
         with self._lock.get():
+            if self._released:
+                self._remove_released()
             # The user first: to such a user, it makes no difference how busy the others keep the process.
             if user is not None and user in self._of_users:
                 self._check_user(user, size)
@@ -176,6 +181,7 @@ class RunLimiter:
         if slot.size + size > self._max_bytes:
             raise InputTooLarge(int(self._max_bytes))
         with self._lock.get():
+            self._remove_released()
             user = slot.user
             # As for a run that begins: one run alone may take more than a user's share.
             is_alone = user is None or self._of_users[user] == 1
@@ -189,15 +195,17 @@ class RunLimiter:
         """Counts a run in place of that which has ``slot``; None if there is no memory for it."""
         size = RUN_BYTES + input_size
         with self._lock.get():
+            self._remove_released()
             if slot not in self._slots or self._size - slot.size + size > self._max_bytes:
                 return None
-            self.release(slot)
+            self._remove(slot)
             return self._add(RunSlot(self, slot.user, size, slot))
 
     def restore(self, slot: RunSlot, successor: RunSlot) -> None:
         """Counts the run that has ``slot`` again, unless it has ended, and that which was to replace it no longer."""
         with self._lock.get():
-            self.release(successor)
+            self._remove_released()
+            self._remove(successor)
             if not slot.is_released:
                 self._add(slot)
 
@@ -208,6 +216,7 @@ class RunLimiter:
         there is `MAX_EXCESS` as much, since the largest may grow no more, or not heed its stop.
         """
         with self._lock.get():
+            self._remove_released()
             slot.size += size
             if slot not in self._slots:
                 return True
@@ -220,17 +229,23 @@ class RunLimiter:
             return not is_largest and self._size <= MAX_EXCESS * self._max_bytes
 
     def release(self, slot: RunSlot) -> None:
-        """Counts a run no longer."""
-        with self._lock.get():
-            if slot not in self._slots:
-                return
-            self._slots.discard(slot)
-            self._size -= slot.size
-            if slot.user is not None:
-                self._of_users[slot.user] -= 1
-                self._sizes_of_users[slot.user] -= slot.size
-                if not self._of_users[slot.user]:
-                    del self._of_users[slot.user], self._sizes_of_users[slot.user]
+        """Counts a run no longer, once anybody counts again."""
+        self._released.append(slot)
+
+    def _remove_released(self) -> None:
+        while self._released:
+            self._remove(self._released.popleft())
+
+    def _remove(self, slot: RunSlot) -> None:
+        if slot not in self._slots:  # it was taken over
+            return
+        self._slots.discard(slot)
+        self._size -= slot.size
+        if slot.user is not None:
+            self._of_users[slot.user] -= 1
+            self._sizes_of_users[slot.user] -= slot.size
+            if not self._of_users[slot.user]:
+                del self._of_users[slot.user], self._sizes_of_users[slot.user]
 
     def _add(self, slot: RunSlot) -> RunSlot:
         self._slots.add(slot)
@@ -246,6 +261,7 @@ class RunLimiter:
     def after_fork(self) -> None:
         """Starts at zero in a child process."""
         self._slots.clear()
+        self._released.clear()
         self._size, self._lock = 0, process_rlock()
         self._of_users.clear()
         self._sizes_of_users.clear()
