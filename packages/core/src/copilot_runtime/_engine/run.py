@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .._concurrency import driver, loops
 from .._events import (
@@ -66,24 +66,29 @@ class RunServices:
     """Called with the report of a stored run."""
 
 
-class PreparedRun(NamedTuple):
-    """All that a run is launched with.
+class Launch(Protocol):
+    """Starts a run. All that it is started with comes by position: an object in between would be one more for each."""
 
-    Attributes:
-        request: what is to be run.
-        function: its agent.
-        lease: the right to write it; None for a run on no thread, of which nothing is stored.
-        recorder: what its events are recorded with.
-        slot: its place among the runs that may be active.
-        may_be_first: whether it may be the first one of its thread, which has no name then.
-    """
+    def __call__(
+        self,
+        request: RunRequest,
+        function: Callable[..., Any],
+        lease: Lease | None,
+        recorder: RunRecorder,
+        slot: RunSlot,
+        may_be_first: bool,
+        /,
+    ) -> Run:
+        """Returns a run that was started.
 
-    request: RunRequest
-    function: Callable[..., Any]
-    lease: Lease | None
-    recorder: RunRecorder
-    slot: RunSlot
-    may_be_first: bool = False
+        Args:
+            request: what is to be run.
+            function: its agent.
+            lease: the right to write it; None for a run on no thread, of which nothing is stored.
+            recorder: what its events are recorded with.
+            slot: its place among the runs that may be active.
+            may_be_first: whether it may be the first one of its thread, which has no name then.
+        """
 
 
 class Run:
@@ -91,6 +96,16 @@ class Run:
 
     Ends exactly once: by its agent, by a stop that the agent heeds, or by force after the grace period of an agent
     that does not. Then its thread is free and its readers have received all, whatever the agent still does.
+
+    Args:
+        request: as for `Launch`, like the next ones.
+        function: its agent.
+        lease: the right to write it.
+        recorder: what its events are recorded with.
+        slot: its place.
+        services: what it uses.
+        log: its log, which is empty.
+        loop: its event loop.
     """
 
     __slots__ = (
@@ -121,9 +136,16 @@ class Run:
     )
 
     def __init__(
-        self, prepared: PreparedRun, services: RunServices, log: RunLog, loop: asyncio.AbstractEventLoop
+        self,
+        request: RunRequest,
+        function: Callable[..., Any],
+        lease: Lease | None,
+        recorder: RunRecorder,
+        slot: RunSlot,
+        services: RunServices,
+        log: RunLog,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        request, function, lease, recorder, slot, _ = prepared
         self.request = request
         self.log = log
         self.loop = loop

@@ -30,7 +30,7 @@ from .async_store import AsyncStore
 from .lost_begins import LostBegins
 from .orphans import Orphans
 from .resume import check_resume, without_resume
-from .run import PreparedRun, Run
+from .run import Launch, Run
 from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot, TooManyRuns, TooManyRunsOfUser
 from .shutdown import Shutdown, ShuttingDown
 from .store_queue import TurnMissed
@@ -69,7 +69,7 @@ class RunStarter:
         orphans: Orphans,
         subscribers: Subscribers,
         shutdown: Shutdown,
-        launch: Callable[[PreparedRun], Run],
+        launch: Launch,
         stop: Callable[[ThreadKey, str | None], Awaitable[object]],
         names_threads: bool,
     ) -> None:
@@ -88,14 +88,13 @@ class RunStarter:
         self._completes_history = options.history == "stored"
         self._may_suspend = store.blocking or options.on_concurrent_run == "supersede" or self._completes_history
         """Whether beginning a run may take more than one step of its request's task."""
-
-    def begin(self, request: RunRequest) -> Awaitable[Run | ActiveRun]:
+        self.begin: Callable[[RunRequest], Awaitable[Run | ActiveRun]] = (
+            self._begin_shielded if self._may_suspend else self._begin
+        )
         """Begins a run on its thread; returns the run that keeps the thread busy instead if there is one.
 
         Raises TypeError for what is not an agent, ShuttingDown, TooManyRuns, TooManyRunsOfUser, InputTooLarge, and
-        StoreError.
-        """
-        return self._begin_shielded(request) if self._may_suspend else self._begin(request)
+        StoreError."""
 
     async def begin_on_no_thread(self, request: RunRequest) -> Run:
         """Begins a run of which nothing is stored. Raises TypeError, TooManyRuns, TooManyRunsOfUser, InputTooLarge."""
@@ -118,7 +117,7 @@ class RunStarter:
     def _launch_on_no_thread(self, request: RunRequest, slot: RunSlot) -> Run:
         try:
             function = agent_callable(request.agent)
-            return self._launch(PreparedRun(request, function, None, RunRecorder(ordinal=None), slot))
+            return self._launch(request, function, None, RunRecorder(ordinal=None), slot, False)
         except BaseException:
             slot.release()
             raise
@@ -175,7 +174,16 @@ class RunStarter:
                     request, function = await self._complete(request, function, started, slot)
                 if has_waited and self._shutdown.refuses_runs():  # since meanwhile: the client is sent elsewhere
                     raise ShuttingDown
-                run = self._launch(self._prepare(request, function, started, slot, is_resuming=is_resuming))
+                lease, in_events, in_inputs = started
+                recorder = RunRecorder(
+                    ordinal=lease.run.ordinal,
+                    input_echo=partial(_echo_input, request, in_events, in_inputs),
+                    known_message_ids=in_events,
+                    is_resuming=is_resuming,
+                )
+                # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
+                may_be_first = self._names_threads and len(in_events) <= MAX_NEW_THREAD_MESSAGES
+                run = self._launch(request, function, lease, recorder, slot, may_be_first)
             except BaseException:
                 await self._end_unlaunched(started.lease)
                 raise
@@ -241,26 +249,6 @@ class RunStarter:
             request = check_resume(request, thread.runs, started.event_messages)
         return request, function
 
-    def _prepare(
-        self,
-        request: RunRequest,
-        function: Callable[..., Any],
-        started: RunStarted,
-        slot: RunSlot,
-        *,
-        is_resuming: bool,
-    ) -> PreparedRun:
-        lease, event_messages, input_messages = started
-        recorder = RunRecorder(
-            ordinal=lease.run.ordinal,
-            input_echo=_Echo(request, event_messages, input_messages),
-            known_message_ids=event_messages,
-            is_resuming=is_resuming,
-        )
-        # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
-        may_be_first = self._names_threads and len(event_messages) <= MAX_NEW_THREAD_MESSAGES
-        return PreparedRun(request, function, lease, recorder, slot, may_be_first)
-
     async def _end_unlaunched(self, lease: Lease) -> None:
         try:
             await self._async_store.finish(lease, (), RunCompletion(persist=False))
@@ -309,26 +297,17 @@ async def _raise_only(errors: list[BaseException], input: Any) -> None:
     raise errors.pop()
 
 
-class _Echo:
-    """Returns the input of a run without the messages that the thread has already."""
-
-    __slots__ = ("_known_from_events", "_known_from_inputs", "_request")
-
-    def __init__(self, request: RunRequest, known_from_events: Set[str], known_from_inputs: Set[str]) -> None:
-        self._request = request
-        self._known_from_events = known_from_events
-        self._known_from_inputs = known_from_inputs
-
-    def __call__(self) -> InputEcho:
-        body, in_events, in_inputs = self._request.body, self._known_from_events, self._known_from_inputs
-        members = body.members
-        messages = members["messages"]
-        if in_events or in_inputs:
-            new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
-            if len(new) < len(messages):
-                members = {**members, "messages": new}
-        # Nothing needs them again before the end of the run.
-        body.forget()
-        if body.can_be_echoed and members["messages"] is messages:
-            return InputEcho(body.data, tuple([message["id"] for message in messages]))
-        return encode_echo(members)
+def _echo_input(request: RunRequest, in_events: Set[str], in_inputs: Set[str]) -> InputEcho:
+    """Returns the input of a run without the messages that the thread has already, from its events or its inputs."""
+    body = request.body
+    members = body.members
+    messages = members["messages"]
+    if in_events or in_inputs:
+        new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
+        if len(new) < len(messages):
+            members = {**members, "messages": new}
+    # Nothing needs them again before the end of the run.
+    body.forget()
+    if body.can_be_echoed and members["messages"] is messages:
+        return InputEcho(body.data, tuple([message["id"] for message in messages]))
+    return encode_echo(members)

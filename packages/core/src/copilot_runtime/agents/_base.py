@@ -117,7 +117,7 @@ AGENT = CallConvention("an agent", ("input",))
 
 def agent_callable(agent: Any) -> Callable[..., Any]:
     """Returns the function that runs an agent. Raises TypeError for anything that is not an agent."""
-    if not inspect.isclass(agent):  # a class would have to be instantiated first
+    if not isinstance(agent, type):  # a class would have to be instantiated first
         run = getattr(agent, "run", None)
         if callable(run):
             return run  # type: ignore[no-any-return]
