@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copilot_runtime import CopilotHandler, CopilotRuntime
-from copilot_runtime._http.streaming import AsyncStreamIterator
 from copilot_runtime_asgi import create_copilot_asgi_app
+from copilot_runtime_asgi._pushed_stream import PushedStream
 
 from .http_client import TIMEOUT_SECONDS, run_input
 
@@ -411,8 +411,7 @@ def waiting_tasks_woken(are_woken: bool) -> Iterator[None]:
     """Within it, what becomes ready is sent by the task itself and not pushed, if wanted."""
     with pytest.MonkeyPatch.context() as patch:
         if are_woken:
-            wait = AsyncStreamIterator.wait
-            patch.setattr(AsyncStreamIterator, "wait", lambda chunks, size, push=None: wait(chunks, size))
+            patch.setattr(PushedStream, "wait_pushed", PushedStream.wait)
         yield
 
 

@@ -21,20 +21,20 @@ def test_first_step_that_is_all_needs_no_loop() -> None:
     assert (step.is_done, step.result) == (True, [])
 
 
-def test_first_step_without_an_object_for_the_result() -> None:
-    assert FirstStep.take(wait()) is None
-
-
-@pytest.mark.parametrize("take", [FirstStep, FirstStep.take])
-def test_first_step_raises_at_once(take: Callable[[Any], object]) -> None:
+def test_first_step_raises_at_once() -> None:
     async def fail() -> None:
         raise ValueError("at once")
 
     with pytest.raises(ValueError, match="at once"):
-        take(fail())
+        FirstStep(fail())
 
 
-@pytest.mark.parametrize("take", [FirstStep, FirstStep.take])
+def taken_elsewhere(awaitable: Any) -> FirstStep[Any]:
+    rest = awaitable.__await__()
+    return FirstStep.taken(rest, next(rest))
+
+
+@pytest.mark.parametrize("take", [FirstStep, taken_elsewhere])
 @pytest.mark.parametrize("waits", [1, 3])
 def test_first_step_is_followed_by_the_rest(waits: int, take: Callable[[Any], Any]) -> None:
     async def check() -> list[int]:

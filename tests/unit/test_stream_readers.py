@@ -832,69 +832,6 @@ def often_switching() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-def test_pushed_stream_is_notified_once_of_what_a_thread_adds_in_one_turn_of_the_loop(life: Life) -> None:
-    log = log_of()
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        notified: list[object] = []
-        call_soon_threadsafe = loop.call_soon_threadsafe
-
-        def count(callback: Callable[..., object], *args: Any, **options: Any) -> asyncio.Handle:
-            notified.append(callback)
-            return call_soon_threadsafe(callback, *args, **options)
-
-        loop.call_soon_threadsafe = count  # type: ignore[method-assign]
-        reader = life.reader(log)
-        chunks = AsyncStreamIterator(reader)
-        pushed: list[bytes | None] = []
-
-        def push() -> bool:
-            pushed.append(reader.read_available())
-            return len(pushed) < 2
-
-        for _ in range(2):
-            waiting = chunks.wait(0, push)
-            assert waiting is not None
-            pushed.clear()
-            for _ in range(2):
-                notified.clear()
-                thread = threading.Thread(target=lambda: [log.extend([b"x"]) for _ in range(100)])
-                thread.start()
-                thread.join()  # on the loop, which has no turn meanwhile
-                assert len(notified) == 1
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            assert pushed == [b"x" * 100] * 2
-            await waiting
-        chunks.close()
-
-    asyncio.run(main())
-
-
-def test_stream_whose_push_is_notified_itself_wakes_its_task_once(life: Life) -> None:
-    log = log_of()
-
-    async def main() -> None:
-        reader = life.reader(log)
-        chunks = AsyncStreamIterator(reader)
-
-        def push() -> bool:
-            reader.read_available()
-            if len(log.frames) == 1:
-                log.extend([b"more"])  # as middleware may, which the server's `send` calls
-            return True
-
-        waiting = chunks.wait(0, push)
-        assert waiting is not None
-        log.extend([b"x"])
-        await waiting
-        assert reader.read_available() == b"more"
-        chunks.close()
-
-    asyncio.run(main())
-
-
 @pytest.mark.usefixtures("often_switching")
 def test_notify_is_never_lost(life: Life) -> None:
     for _ in range(20):

@@ -8,11 +8,10 @@ from collections.abc import Generator
 from contextlib import suppress
 
 from copilot_runtime import CopilotRuntime, EventStream
-from copilot_runtime.adapters import AsyncStreamIterator
 
 from ._asgi_types import Message, Send
 from ._cancelled_stream import send_end
-from ._pushed_message import MessagePusher, PushedMessage
+from ._pushed_stream import PushedStream
 from ._received_body import ReceivedBody
 
 
@@ -40,16 +39,12 @@ class StreamResponse:
 
     __slots__ = (
         "_chunks",
-        "_has_ended",
         "_has_started",
         "_is_endless",
         "_is_stalled",
-        "_pushed",
-        "_pusher",
         "_request_body",
         "_runtime",
         "_send",
-        "_source",
         "_start",
         "_stream",
         "_task",
@@ -69,22 +64,18 @@ class StreamResponse:
     ) -> None:
         self._start: Message | None = start
         self._stream = stream
-        self._source = stream.source
-        self._chunks: AsyncStreamIterator | None = None
-        """What the response waits with, once it has to."""
         self._request_body = request_body
         self._send = send
         self._runtime = runtime
         self._is_endless = is_endless
         self._task: asyncio.Task[object] | None = None
+        """The task of the response, until its end."""
+        self._chunks: PushedStream | None = None
+        """What the response waits with, once it has to."""
         self._watching: asyncio.Handle | None = None
         self._watcher: asyncio.Future[None] | None = None
-        self._pusher: MessagePusher | None = None
-        self._pushed: PushedMessage | None = None
-        """What has been pushed and leaves something to do."""
         self._is_stalled = False
         self._has_started = False
-        self._has_ended = False
 
     async def send(self) -> None:
         """Sends all of it, unless the client disconnects or does not read."""
@@ -105,8 +96,7 @@ class StreamResponse:
         except OSError:
             pass  # the client has disconnected (since ASGI 2.4, `send` raises), or does not read
         finally:
-            self._has_ended = True
-            self._pusher = None
+            self._task = None
             self._close()
             if self._watching is not None:
                 self._watching.cancel()
@@ -123,14 +113,10 @@ class StreamResponse:
             self._has_started = True
         elif not self._has_started:
             return  # cancelled while the server sent the headers, so that it is not known whether they have been sent
-        source = self._source
-        chunks = push = None
+        source, chunks = self._stream.source, self._chunks
         while True:
-            if self._pushed is not None:
-                pushed, self._pushed = self._pushed, None
-                await pushed.wait()
-                if pushed.is_last:
-                    return
+            if chunks is not None and chunks.has_pushed:
+                await chunks.finish_pushed()
             chunk = source.read_available()
             if chunk is None:
                 break
@@ -142,46 +128,29 @@ class StreamResponse:
                     return
             del chunk
             if chunks is None:
-                chunks = self._chunks = self._chunks or aiter(self._stream)
-                if send is self._send and self._task is not None:
-                    # Not for what a cancelled stream has left, whose `send` has a time limit.
-                    self._pusher, push = MessagePusher(self._task, send), self._push
-            waiting = chunks.wait(size, push)
+                chunks = self._chunks = PushedStream(source, self._task, self._send)
+            # Not pushed is what a cancelled stream has left, whose `send` has a time limit.
+            waiting = chunks.wait(size) if send is not self._send else chunks.wait_pushed(size)
             if waiting is not None:
                 try:
                     await waiting
                 except asyncio.CancelledError as cancelled:
-                    if not self._cancel_pushed(cancelled):
+                    if not self._cancel_pushed(chunks, cancelled):
                         raise
         await send({"type": "http.response.body", "body": b""})
 
-    def _cancel_pushed(self, cancelled: asyncio.CancelledError) -> bool:
+    def _cancel_pushed(self, chunks: PushedStream, cancelled: asyncio.CancelledError) -> bool:
         """Has a cancellation reach the pushed `send` that waits, which may have a timeout of its own.
 
         Returns False if none waits.
         """
-        task, pushed = self._task, self._pushed
-        if task is None or pushed is None or not pushed.is_waiting:
+        chunks.stop_pushing()
+        task = self._task
+        if task is None or not chunks.is_sending:
             return False
         task.uncancel()
         task.cancel(*cancelled.args[:1])  # at its next wait, which is that of the pushed `send`
         return True
-
-    def _push(self) -> bool:
-        """Sends what has become ready, while the task waits. Returns False if the task has to do the rest."""
-        pusher, source = self._pusher, self._source
-        if pusher is None or not pusher.is_ready():
-            return False
-        try:
-            chunk = source.read_available()
-        except OSError:
-            return False  # which raises it again for the task
-        if not chunk:
-            return chunk is not None
-        is_last = source.is_at_end
-        message = {"type": "http.response.body", "body": chunk, "more_body": not is_last}
-        pushed = self._pushed = pusher.push(message, is_last=is_last)
-        return pushed is None
 
     async def _send_end(self) -> bool:
         """Sends the end after a cancellation, if there is one to send. Returns whether the server shuts down."""
@@ -203,17 +172,18 @@ class StreamResponse:
 
     def _close(self) -> None:
         if self._chunks is None:
-            self._source.close()
+            self._stream.source.close()
         else:
             self._chunks.close()  # which ends a wait, too
 
     def _abort_threadsafe(self) -> None:
-        if self._task is not None:
+        task = self._task
+        if task is not None:
             with suppress(RuntimeError):  # the loop is closed
-                self._task.get_loop().call_soon_threadsafe(self._abort)
+                task.get_loop().call_soon_threadsafe(self._abort)
 
     def _abort(self) -> None:
         """Ends a `send` that waits for a client that does not read."""
-        if not (self._has_ended or self._is_stalled) and self._task is not None:
+        if self._task is not None and not self._is_stalled:
             self._is_stalled = True
             self._task.cancel()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-
-_DONE = object()
-"""What no awaitable signals."""
 
 
 class FirstStep(Generic[T]):
@@ -38,15 +35,13 @@ class FirstStep(Generic[T]):
             self.is_done = False
 
     @classmethod
-    def take(cls, awaitable: Awaitable[T]) -> FirstStep[T] | None:
-        """Takes the first step of an awaitable whose result nobody needs. Returns None if it was all.
+    def taken(cls, rest: Iterator[Any], signal: Any) -> FirstStep[T]:
+        """Returns one whose first step was taken elsewhere and was not the last one.
 
-        Most are, and then there is neither an exception nor an object.
+        Args:
+            rest: what the awaitable's ``__await__`` has returned.
+            signal: what its first step has yielded.
         """
-        rest: Any = awaitable.__await__()
-        signal = next(rest, _DONE)
-        if signal is _DONE:
-            return None
         step = cls.__new__(cls)
         step._rest, step._signal, step.is_done = rest, signal, False
         return step

@@ -61,7 +61,10 @@ class Waiters:
         for notify in self._listening:
             notify()
         if self._waiting:
-            waiting, self._waiting = self._waiting, set()
-            # A copy, since a thread that loaded the old set may still add to it; its second look saves it.
-            for notify in tuple(waiting):
-                notify()
+            self._notify_waiting()
+
+    def _notify_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        # A copy, since a thread that loaded the old set may still add to it; its second look saves it.
+        for notify in tuple(waiting or ()):
+            notify()

@@ -158,6 +158,17 @@ class BaseReader:
         """Adds a callback to what the reader reads. Returns False if there is something to read."""
         return False
 
+    def read_more(self) -> bytes | None:
+        """Returns what has come to a lasting waiter that goes on waiting; None if it has to be added again.
+
+        To be called only by who has been notified.
+        """
+        return None
+
+    def mark_sending(self) -> None:
+        """Says that what `read_more` has returned is still being sent."""
+        self.sending_ticks = 0
+
     def watch(self) -> None:
         """Has timers look at the reader from now on: for keep-alives, and for writes that make no progress."""
         callbacks = self._callbacks
@@ -206,12 +217,15 @@ class BaseReader:
         if self._keep_alive_due:
             return  # the client still has not read what was sent last
         self._keep_alive_due = True
-        if self._notify is not None:
-            self._notify()
+        self._interrupt()
 
     def cut(self) -> None:
         """Ends the stream with an error as soon as nothing is ready, unless its run ends first."""
         self._is_cut = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Ends a wait: there is something to read, but nothing of what the reader reads has changed."""
         if self._notify is not None:
             self._notify()
 
@@ -265,6 +279,7 @@ class RunReader(BaseReader):
     __slots__ = (
         "_at",
         "_evicted_ending",
+        "_followed",
         "_history",
         "_history_seen",
         "_is_evicted",
@@ -302,6 +317,8 @@ class RunReader(BaseReader):
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
         self._is_listening = False
         """Whether the log calls back at each change."""
+        self._followed: RunLog | None = None
+        """The log, while a lasting waiter waits for nothing but what is added to it."""
         self._skip_duplicates = skip_duplicates
         self._repair_history = repair_history
         self._joined = joined
@@ -336,14 +353,29 @@ class RunReader(BaseReader):
         return super().read_available()
 
     def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
-        """Does what any reader does. In one piece for who has been notified, and goes on waiting."""
-        log = self._log
-        if self._is_listening and is_lasting and log is not None and len(log.pieces) == self._at:
-            if log.ended or self._rest or self._keep_alive_due or self._is_cut:
-                return False
-            self.sending_ticks = -1
-            return True
+        # First, so that whoever has something else read after the look finds it, and takes it away.
+        self._followed = self._log if is_lasting and self._is_following else None
         return super().add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting)
+
+    def read_more(self) -> bytes | None:
+        log = self._followed
+        if log is None or log.ended or log.is_foreign:
+            return None
+        pieces, at = log.pieces, self._at
+        count = len(pieces)
+        if count == at + 1:
+            piece = pieces[at]
+            chunk = piece.data if type(piece) is Burst else piece
+        else:
+            new = next_chunk(pieces, at)
+            if not new or at + len(new) < count:
+                return None
+            chunk, count = join_pieces(new), at + len(new)
+        if len(chunk) > MAX_CHUNK_BYTES:
+            return None
+        self._at = count
+        self.last_sent = time.monotonic()
+        return chunk
 
     def _read(self) -> bytes | None:
         chunk: bytes | None = b""
@@ -460,6 +492,10 @@ class RunReader(BaseReader):
             log.listen(notify)
         return not (len(log.pieces) > self._at or log.ended)
 
+    def _interrupt(self) -> None:
+        self._followed = None
+        super()._interrupt()
+
     def close(self) -> None:
         self._drop()
         super().close()
@@ -489,7 +525,7 @@ class RunReader(BaseReader):
         log, notify = self._log, self._notify
         if log is not None and notify is not None:
             log.discard(notify)
-        self._log, self._history, self._rest = None, (), b""
+        self._log, self._followed, self._history, self._rest = None, None, (), b""
 
 
 T = TypeVar("T", bytes, Piece)

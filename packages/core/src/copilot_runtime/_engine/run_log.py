@@ -53,7 +53,10 @@ class RunLog(Waiters):
         if has_bursts:
             self.has_bursts = True  # first, for those who look at the pieces before
         self.pieces += pieces
-        self.notify()
+        for notify in self._listening:  # as in `notify`, which would be a call more for each event of a paced run
+            notify()
+        if self._waiting:
+            self._notify_waiting()
 
     @property
     def frames(self) -> Sequence[bytes]:

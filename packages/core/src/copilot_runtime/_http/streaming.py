@@ -49,6 +49,15 @@ class StreamSource(Protocol):
         ``notify`` may be called at any later change, too: it is added once then, and is the same in all further calls.
         """
 
+    def read_more(self) -> bytes | None:
+        """Returns what has come to a lasting waiter that need not be added again: it goes on waiting for what follows.
+
+        None if it has to be added again after `read_available`. To be called only when the waiter has been notified.
+        """
+
+    def mark_sending(self) -> None:
+        """Says that what `read_more` has returned is still being sent: see `on_stalled`."""
+
     def on_stalled(self, abort: Callable[[], object]) -> None:
         """Has ``abort`` called, from any thread, if what is being sent from now on is not sent in time.
 
@@ -198,7 +207,7 @@ class AsyncStreamIterator:
     May be created anywhere; its loop is that of the first wait. Closes its source when it is garbage-collected.
     """
 
-    __slots__ = ("_future", "_is_closed", "_is_notifying", "_loop", "_push", "_size", "_source", "_without_turn")
+    __slots__ = ("_future", "_is_closed", "_is_notifying", "_loop", "_size", "_source", "_without_turn")
 
     def __init__(self, source: StreamSource) -> None:
         self._source = source
@@ -207,7 +216,6 @@ class AsyncStreamIterator:
         """Whether another thread has the loop notify it, which looks at the source only then."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._future: asyncio.Future[None] | None = None
-        self._push: Callable[[], bool] | None = None
         self._size: int | None = None
         """How many bytes were read last: all that was ready, so that there is probably nothing more."""
         self._without_turn = 0
@@ -228,26 +236,23 @@ class AsyncStreamIterator:
             if chunk:
                 return chunk
 
-    def wait(self, size: int, push: Callable[[], bool] | None = None) -> Awaitable[None] | None:
+    def wait(self, size: int, *, is_lasting: bool = False) -> Awaitable[None] | None:
         """Returns what to wait for before the source is read again; None for nothing.
 
         For an adapter that reads the source itself, since a coroutine for each chunk has its cost.
 
         Args:
             size: how many bytes were read last.
-            push: called on the event loop when there may be something to read: it may read the source and send that
-                while the task goes on waiting. Returns whether it need not wake up for what was read. It is not called
-                again before it has returned, and raises nothing.
+            is_lasting: whether the source may notify at any later change, too. For who is certain to close the source:
+                until then, what it reads keeps this iterator in memory.
         """
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
-        # Lasting only for who is certain to close the source: until then, what it reads keeps this iterator in memory.
-        if self._source.add_waiter(self._notify, is_lasting=push is not None):
+        if self._source.add_waiter(self._notify, is_lasting=is_lasting):
             self._without_turn = 0
             # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
             future = self._future = loop.create_future()
-            self._push = push
             return future
         self._without_turn += size
         if self._without_turn < TURN_BYTES:
@@ -257,20 +262,27 @@ class AsyncStreamIterator:
         return asyncio.sleep(0)
 
     def _notify(self) -> None:
+        """Called by the source, in any thread."""
+        if asyncio._get_running_loop() is self._loop:
+            self._wake()
+        else:
+            self._notify_threadsafe()
+
+    def _notify_threadsafe(self) -> None:
         loop = self._loop
-        if asyncio._get_running_loop() is not loop:
-            if loop is not None and not self._is_notifying:  # a thread may notify at each of thousands of events
-                self._is_notifying = True
-                with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
-                    loop.call_soon_threadsafe(self._notify)
-            return
+        if loop is not None and not self._is_notifying:  # a thread may notify at each of thousands of events
+            self._is_notifying = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
+                loop.call_soon_threadsafe(self._notify_on_loop)
+
+    def _notify_on_loop(self) -> None:
         self._is_notifying = False
-        future, push, self._push = self._future, self._push, None
-        if future is None or future.done():
-            return
-        if push is not None and push() and self._source.add_waiter(self._notify, is_lasting=True):
-            self._push = push
-        elif not future.done():  # by a change that came while it was pushed
+        self._notify()
+
+    def _wake(self) -> None:
+        """Ends the wait, on its loop."""
+        future = self._future
+        if future is not None and not future.done():
             future.set_result(None)
 
     def close(self) -> None:

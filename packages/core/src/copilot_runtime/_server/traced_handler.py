@@ -89,6 +89,12 @@ class _TracedSource:
     def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         return self._source.add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting)
 
+    def read_more(self) -> bytes | None:
+        return self._source.read_more()
+
+    def mark_sending(self) -> None:
+        self._source.mark_sending()
+
     def on_stalled(self, abort: Callable[[], object]) -> None:
         self._source.on_stalled(abort)
 
