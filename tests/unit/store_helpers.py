@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
-from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size
+from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size, texts_size
 from copilot_runtime.stores.protocol import Lease, ThreadKey, ThreadSnapshot
 from copilot_runtime.testing._factories import (
     ADA,
@@ -63,7 +62,7 @@ def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = Non
     by_owner: dict[str, int] = {}
     for key, thread in store._threads.items():
         if thread.live is not None:
-            texts = sys.getsizeof(thread.live.lease.run_id) + sys.getsizeof(thread.live.agent_id)
+            texts = texts_size([thread.live.lease.run_id, thread.live.agent_id])
             repeated = _DUPLICATE_BYTES * len(thread.live.duplicates)
             frames = frames_size(thread.live.frames)
             assert thread.live.size == sizes.get(thread.live.lease, 0) + texts + frames + repeated
@@ -72,10 +71,12 @@ def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = Non
         kept = [run for run in thread.runs if run.raw is not None]
         assert set(kept) == {run for run, of in store._raw.items() if of is thread}
     assert {name: owner.size for name, owner in store._owners._owners.items()} == by_owner
-    assert sorted(key for owner in store._owners._owners.values() for key in owner.threads) == sorted(store._threads)
-    idle = [key for key, thread in store._threads.items() if thread.live is None]
-    assert sorted(idle) == sorted(store._idle)
-    assert sorted(idle) == sorted(key for owner in store._owners._owners.values() for key in owner.idle)
+    assert {thread for owner in store._owners._owners.values() for thread in owner.threads} == set(
+        store._threads.values()
+    )
+    idle = {thread for thread in store._threads.values() if thread.live is None}
+    assert idle == set(store._idle)
+    assert idle == {thread for owner in store._owners._owners.values() for thread in owner.idle}
     return sum(by_owner.values())
 
 

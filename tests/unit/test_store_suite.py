@@ -352,7 +352,7 @@ def test_after_fork_there_are_no_active_runs() -> None:
     store_run(store)
     live, alone = begin(store, T1).lease, begin(store, T2).lease
     append_one(store, live, [b"x"])
-    with store._lock.get():  # as a thread of the parent may have it
+    with store._process.get().lock:  # as a thread of the parent may have it
         store.after_fork()
         assert store.read(T1).live is None
     assert store.poll_signals([live, alone]) == {live: LeaseSignal.LOST, alone: LeaseSignal.LOST}

@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from operator import attrgetter
 from typing import Any
 
 from .. import _validation as validation
-from .._concurrency.process_local import process_lock
+from .._concurrency.process_local import ProcessLocal
 from . import protocol as p
-from ._memory_owners import Limit, Limits, Owners
-from ._memory_threads import ActiveRun, Messages, StoredRun, Thread, keys_of
-from ._ordinals import first_ordinal
+from ._memory_owners import Limit, Owners
+from ._memory_threads import ActiveRun, StoredRun, Thread, first_other, messages_data
+from ._ordinals import take_ordinal
 from ._pagination import paginate
 from .portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 
@@ -27,6 +28,18 @@ _CLEAR_BATCH = 200
 
 
 _MAX_FLUSH_BYTES = 64 * 1024
+_NO_IDS: Set[str] = frozenset()
+
+
+class _ProcessState:
+    """What each process has of its own."""
+
+    __slots__ = ("lock", "unused_ordinals")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.unused_ordinals: list[int] = []
+        """See `take_ordinal`."""
 
 
 class MemoryStore:
@@ -61,18 +74,17 @@ class MemoryStore:
         validation.check_number("MemoryStore: max_runs_per_thread", max_runs_per_thread, integer=True)
         validation.check_number("MemoryStore: max_bytes", max_bytes, integer=True)
         validation.check_number("MemoryStore: max_age_seconds", max_age_seconds)
-        self._max_runs = max_runs_per_thread
-        self._max_threads = max_threads
-        self._max_bytes = max_bytes
-        self._limits = Limits(
-            threads=Limit(max_threads, lambda: len(self._threads), attrgetter("thread_count")),
-            bytes=Limit(max_bytes, lambda: self._size, attrgetter("size")),
-        )
+        self._max_runs = max_runs_per_thread or math.inf
+        self._max_threads = max_threads or math.inf
+        self._max_bytes = max_bytes or math.inf
+        self._thread_limit = Limit(self._max_threads, lambda: len(self._threads), attrgetter("thread_count"))
+        self._byte_limit = Limit(self._max_bytes, lambda: self._size, attrgetter("size"))
         self._max_age = max_age_seconds
+        self._given_limits = (max_threads, max_bytes)
         self._size = 0
         self._last_token = 0
         self._threads: dict[p.ThreadKey, Thread] = {}
-        self._idle: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
+        self._idle: OrderedDict[Thread, None] = OrderedDict()
         """Those without an active run, the least recently used first."""
         self._owners = Owners()
         self._raw: OrderedDict[StoredRun, Thread] = OrderedDict()
@@ -80,44 +92,49 @@ class MemoryStore:
         self._next_expiry = math.inf
         """Before this time by the monotonic clock, no raw frames expire."""
         self._has_evicted = False
-        self._lock = process_lock()
+        self._process = ProcessLocal(_ProcessState)
 
     @property
     def flush_bytes(self) -> int:
         # What is not counted yet of a run: a thousand of them stay within max_bytes.
-        return min(_MAX_FLUSH_BYTES, self._max_bytes // 1000) if self._max_bytes else _MAX_FLUSH_BYTES
+        return int(min(_MAX_FLUSH_BYTES, self._max_bytes / 1000))
 
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
         key = run.thread
-        with self._lock.get():
+        event_messages = input_messages = _NO_IDS
+        process = self._process.get()
+        with process.lock:
             now = self._sweep()
             stored = self._threads.get(key)
-            if stored is not None and stored.live is not None:
-                return p.ThreadBusy(stored.live.view())
-            self._last_token = token = self._last_token + 1
-            thread = stored or Thread.new(key, token, first_ordinal() - 1)
-            thread.ordinal = ordinal = thread.ordinal + 1
-            lease = p.Lease(p.RunKey(key, ordinal), run.run_id, token)
-            before = thread.size
-            thread.begin_run(ActiveRun.begin(lease, run, time.time()))
-            thread.used_at = now
             if stored is None:
+                ordinal = take_ordinal(process.unused_ordinals)
+            elif stored.live is not None:
+                return p.ThreadBusy(stored.live.view())
+            else:
+                ordinal = stored.ordinal + 1
+            self._last_token = token = self._last_token + 1
+            lease = p.Lease(p.RunKey(key, ordinal), run.run_id, token)
+            live = ActiveRun(lease, run.agent_id, run.size, time.time())
+            if stored is None:
+                thread = Thread(key, token, ordinal, live)
                 self._add(thread)
             else:
-                self._count_change(thread, before)
+                thread = stored
+                event_messages, input_messages = thread.event_messages.keys(), thread.input_messages.keys()
+                self._count(thread, thread.begin_run(live))
                 self._set_active(thread)
-            started = p.RunStarted(lease, keys_of(thread.event_messages), keys_of(thread.input_messages))
+            thread.used_at = now
             evicted = self._evict(thread)
         if evicted:
             self._warn_evicted()
-        return started
+        return p.RunStarted(lease, event_messages, input_messages)
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
         evicted = 0
-        with self._lock.get():
+        with self._process.get().lock:
             for batch in batches:
                 try:
                     thread, live = self._require_lease(batch.lease)
@@ -125,11 +142,9 @@ class MemoryStore:
                 except p.LeaseLost as error:
                     refused[batch.lease] = error
                     continue
-                before = thread.size
-                thread.append(live, frames, batch.duplicates)
-                self._count_change(thread, before)
+                self._count(thread, live.append(frames, batch.duplicates))
                 evicted += self._evict(thread)
-                if 0 < self._max_bytes < live.size:
+                if live.size > self._max_bytes:
                     refused[batch.lease] = p.RunTooLarge()
         if evicted:
             self._warn_evicted()
@@ -137,18 +152,19 @@ class MemoryStore:
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
         # Before the lock is taken, since this may take a while.
-        messages = Messages.after_run(completion) if completion.persist else None
-        with self._lock.get():
+        messages = messages_data(completion) if completion.persist else None
+        with self._process.get().lock:
             now = self._sweep()
             thread, live = self._require_lease(lease)
             if completion.persist:
                 frames = p.missing_frames(frames, completion.frame_count, live.frame_count)
-            before = thread.size
-            thread.end_run(live)
-            if completion.persist:
-                live.add_frames(frames)
-                self._store_run(thread, live, completion, messages, now)
-            self._count_change(thread, before)
+                run = StoredRun(live, completion, live.joined_with(frames), now + p.RAW_RETENTION_SECONDS)
+                self._count(thread, thread.end_run(live) + thread.add_run(run, completion, messages, time.time()))
+                self._keep_raw_frames(thread, run)
+                while len(thread.runs) > self._max_runs:
+                    self._delete_oldest_run(thread)
+            else:
+                self._count(thread, thread.end_run(live))
             if thread.runs or completion.keep_ordinal:
                 thread.used_at = now
                 self._set_idle(thread)
@@ -163,7 +179,7 @@ class MemoryStore:
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         signals: dict[p.Lease, p.LeaseSignal] = {}
-        with self._lock.get():
+        with self._process.get().lock:
             for lease in leases:
                 try:
                     if self._require_lease(lease)[1].stopping:
@@ -173,7 +189,7 @@ class MemoryStore:
         return signals
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
-        with self._lock.get():
+        with self._process.get().lock:
             thread = self._threads.get(run.thread)
             if thread is None or (live := thread.live) is None or live.lease.run != run or not force:
                 return None
@@ -184,7 +200,7 @@ class MemoryStore:
         return p.ClaimedRun(lease, agent_id, started_at, frames, self.messages(run.thread), event_messages)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
-        with self._lock.get():
+        with self._process.get().lock:
             stored = self._threads.get(thread)
             if stored is None or stored.live is None:
                 return None
@@ -196,7 +212,7 @@ class MemoryStore:
     # --- reading ---
 
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
-        with self._lock.get():
+        with self._process.get().lock:
             self._sweep()
             stored = self._threads.get(thread)
             if stored is None:
@@ -208,7 +224,7 @@ class MemoryStore:
             return p.ThreadSnapshot(runs, live, stored.ordinal)
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
-        with self._lock.get():
+        with self._process.get().lock:
             thread = self._threads.get(run.thread)
             if thread is None:
                 return p.RunUpdate((), frozenset(), True)
@@ -222,7 +238,7 @@ class MemoryStore:
             return p.RunUpdate(frames[-1:] if after > len(frames) else frames[after:], ended.duplicates, True)
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
-        with self._lock.get():
+        with self._process.get().lock:
             stored = self._threads.get(thread)
             if stored is None:
                 return []
@@ -230,7 +246,7 @@ class MemoryStore:
         return messages.decode()
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
-        with self._lock.get():
+        with self._process.get().lock:
             infos = [thread.info() for thread in self._owners.threads(owner) if thread.runs]
         return paginate(infos, query)
 
@@ -239,23 +255,21 @@ class MemoryStore:
     def update(
         self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
     ) -> bool:
-        with self._lock.get():
+        with self._process.get().lock:
             stored = self._threads.get(thread)
             if stored is None or not stored.runs or (if_unnamed and stored.name is not None):
                 return False
-            before = stored.size
             if name is not None:
-                stored.rename(name)
+                self._count(stored, stored.rename(name))
             if archived is not None:
                 stored.archived = archived
-            self._count_change(stored, before)
             evicted = self._evict(stored)
         if evicted:
             self._warn_evicted()
         return True
 
     def delete(self, thread: p.ThreadKey) -> bool:
-        with self._lock.get():
+        with self._process.get().lock:
             stored = self._threads.get(thread)
             if stored is None:
                 return False
@@ -263,7 +277,7 @@ class MemoryStore:
             return bool(stored.runs)
 
     def clear(self, owner: str, cursor: str | None = None) -> str | None:
-        with self._lock.get():
+        with self._process.get().lock:
             # Tokens increase, so the threads that have been created since the first call are known by theirs.
             last = self._last_token if cursor is None else int(cursor)
             mine = (thread for thread in self._owners.threads(owner) if thread.token <= last)
@@ -273,14 +287,16 @@ class MemoryStore:
                 if thread.live is not None:
                     # The active run continues on a thread without any history.
                     self._last_token += 1
-                    self._add(Thread(thread.key, self._last_token, ordinal=thread.ordinal, live=thread.live))
+                    remaining = Thread(thread.key, self._last_token, thread.ordinal, thread.live)
+                    remaining.used_at = time.monotonic()
+                    self._add(remaining)
             return str(last) if len(found) == _CLEAR_BATCH else None
 
     # --- moving threads; modules for this alone are imported when it is done, which few processes do ---
 
     def thread_keys(self, cursor: str | None, limit: int) -> KeyPage:
         after = 0 if cursor is None else int(cursor)
-        with self._lock.get():
+        with self._process.get().lock:
             # They are in the order of their tokens, which increase.
             found = list(itertools.islice((t for t in self._threads.values() if t.token > after), limit))
             keys = [thread.key for thread in found]
@@ -289,7 +305,7 @@ class MemoryStore:
     def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
         from ._memory_portable import copy_of, export_thread
 
-        with self._lock.get():
+        with self._process.get().lock:
             stored = self._threads.get(thread)
             if stored is None:
                 return None
@@ -300,7 +316,7 @@ class MemoryStore:
         from ._memory_portable import import_thread, state_of
 
         imported = import_thread(thread)
-        with self._lock.get():
+        with self._process.get().lock:
             self._sweep()
             stored = self._threads.get(thread.key)
             outcome = import_outcome(None if stored is None else state_of(stored), thread)
@@ -320,17 +336,15 @@ class MemoryStore:
     # --- retention and forks ---
 
     def sweep(self) -> bool:
-        with self._lock.get():
+        with self._process.get().lock:
             self._sweep()
         return False
 
     def after_fork(self) -> None:
-        self._lock = process_lock()
+        self._process = ProcessLocal(_ProcessState)
         for thread in sorted(self._threads.values(), key=attrgetter("used_at")):
             if (live := thread.live) is not None:
-                before = thread.size
-                thread.end_run(live)
-                self._count_change(thread, before)
+                self._count(thread, thread.end_run(live))
                 if not thread.runs:
                     self._delete(thread)
                     continue
@@ -341,28 +355,25 @@ class MemoryStore:
 
     def _require_lease(self, lease: p.Lease) -> tuple[Thread, ActiveRun]:
         thread = self._threads.get(lease.run.thread)
-        live = None if thread is None else thread.live
         # Mostly it is the same object, which takes less time to find than that it is equal.
-        if thread is None or live is None or (live.lease is not lease and live.lease != lease):
+        if thread is None or (live := thread.live) is None or ((held := live.lease) is not lease and held != lease):
             raise p.LeaseLost
         return thread, live
 
-    def _store_run(
-        self, thread: Thread, live: ActiveRun, completion: p.RunCompletion, messages: Messages | None, now: float
-    ) -> None:
-        expires_at = now + p.RAW_RETENTION_SECONDS
-        self._raw[thread.add_run(live, completion, messages, now=time.time(), expires_at=expires_at)] = thread
-        if expires_at < self._next_expiry:
-            self._next_expiry = expires_at
-        while 0 < self._max_runs < len(thread.runs):
-            self._delete_oldest_run(thread)
+    def _keep_raw_frames(self, thread: Thread, run: StoredRun) -> None:
+        """Keeps the raw frames of a run until they expire."""
+        self._raw[run] = thread
+        if run.expires_at < self._next_expiry:
+            self._next_expiry = run.expires_at
 
     def _delete_oldest_run(self, thread: Thread) -> None:
-        """Deletes a thread's oldest run. The caller counts the change."""
-        self._raw.pop(thread.delete_oldest_run(), None)
+        """Deletes a thread's oldest run."""
+        run, change = thread.delete_oldest_run()
+        self._raw.pop(run, None)
+        self._count(thread, change)
 
     def _add(self, thread: Thread) -> None:
-        thread.used_at = thread.used_at or time.monotonic()
+        """Adds a thread, which is in use."""
         self._threads[thread.key] = thread
         self._owners.add(thread)
         self._size += thread.size
@@ -371,15 +382,17 @@ class MemoryStore:
         self._owners.remove(thread)
         self._size -= thread.size
         del self._threads[thread.key]
-        self._idle.pop(thread.key, None)
-        for run in thread.runs:
-            self._raw.pop(run, None)
+        self._idle.pop(thread, None)
+        for run in reversed(thread.runs):
+            if run.raw is None:  # so the frames of those before it have expired as well
+                break
+            del self._raw[run]
 
-    def _count_change(self, thread: Thread, before: int) -> None:
-        """Counts that a thread no longer has the size that it had before."""
-        change = thread.size - before
-        self._size += change
+    def _count(self, thread: Thread, change: int) -> None:
+        """Counts that a thread takes more bytes than before, or less."""
+        thread.size += change
         thread.owner.size += change
+        self._size += change
 
     def _touch(self, thread: Thread) -> None:
         """Marks a thread as used now: as long as it has an active run, it is not among those that may be deleted."""
@@ -390,21 +403,19 @@ class MemoryStore:
             self._set_active(thread)
 
     def _set_active(self, thread: Thread) -> None:
-        key = thread.key
         for idle in (self._idle, thread.owner.idle):
-            idle.pop(key, None)
+            idle.pop(thread, None)
 
     def _set_idle(self, thread: Thread) -> None:
-        key = thread.key
         for idle in (self._idle, thread.owner.idle):
-            idle[key] = thread
-            idle.move_to_end(key)
+            idle[thread] = None
+            idle.move_to_end(thread)
 
     def _sweep(self) -> float:
         """Deletes expired raw frames and threads, and returns the time by the monotonic clock."""
         now = time.monotonic()
         while self._max_age:
-            oldest = self._idle_thread(None)
+            oldest = first_other(self._idle, None)
             if oldest is None or now - oldest.used_at < self._max_age:
                 break
             self._delete(oldest)
@@ -423,15 +434,7 @@ class MemoryStore:
 
     def _drop_raw_frames(self, run: StoredRun) -> None:
         thread = self._raw.pop(run)
-        before = thread.size
-        thread.drop_raw_frames(run)
-        self._count_change(thread, before)
-
-    def _idle_thread(self, current: Thread | None) -> Thread | None:
-        for thread in self._idle.values():
-            if thread is not current:
-                return thread
-        return None
+        self._count(thread, -run.drop_raw())
 
     def _evict(self, current: Thread | None = None) -> int:
         """Enforces the limits after ``current`` has grown. Returns how many other threads that has deleted.
@@ -439,45 +442,35 @@ class MemoryStore:
         If the owner of ``current`` has more than its share, it first loses its other threads, then raw frames, and then
         the oldest runs of ``current``. Only then do others lose threads.
         """
-        if not (0 < self._max_threads < len(self._threads) or 0 < self._max_bytes < self._size):
-            return 0
         evicted = 0
-        for limit in self._limits:
-            if limit.is_exceeded():
-                evicted += self._evict_own(limit, current)
-                if limit.is_exceeded():
-                    evicted += self._evict_others(limit, current)
-        if 0 < self._max_bytes < self._size:
-            self._trim(current, self._limits.bytes.is_exceeded)
+        if len(self._threads) > self._max_threads:
+            evicted = self._evict_for(self._thread_limit, current)
+        if self._size > self._max_bytes:
+            evicted += self._evict_for(self._byte_limit, current)
+            self._trim(current, self._byte_limit.is_exceeded)
         return evicted
 
-    def _evict_own(self, limit: Limit, current: Thread | None) -> int:
-        """Does what is to be done about the owner of ``current`` while a limit, which is exceeded, is."""
-        if current is None:
-            return 0
-        owner = current.owner
-        evicted = 0
-        while self._owners.is_above_share(owner, limit):
-            thread = owner.idle_thread(current)
-            if thread is None:
-                break
-            self._delete(thread)
-            evicted += 1
-            if not limit.is_exceeded():
-                return evicted
-        if limit is self._limits.bytes:
-            self._trim(
-                current, lambda: limit.is_exceeded() and self._owners.is_above_share(owner, limit), current.key.owner
-            )
-        return evicted
-
-    def _evict_others(self, limit: Limit, current: Thread | None) -> int:
-        evicted = 0
-        while limit.is_exceeded() and (thread := self._idle_thread(current)) is not None:
+    def _evict_for(self, limit: Limit, current: Thread | None) -> int:
+        """Deletes threads while a limit, which is exceeded, is."""
+        evicted = 0 if current is None else self._evict_own(limit, current)
+        while limit.is_exceeded() and (thread := first_other(self._idle, current)) is not None:
             if not self._owners.is_above_share(thread.owner, limit):
                 thread = self._owners.idle_thread_above_share(limit, current) or thread
             self._delete(thread)
             evicted += 1
+        return evicted
+
+    def _evict_own(self, limit: Limit, current: Thread) -> int:
+        """Does what is to be done about the owner of ``current`` while a limit, which is exceeded, is."""
+        owner, owners = current.owner, self._owners
+        evicted = 0
+        while owners.is_above_share(owner, limit) and (thread := first_other(owner.idle, current)) is not None:
+            self._delete(thread)
+            evicted += 1
+            if not limit.is_exceeded():
+                return evicted
+        if limit is self._byte_limit:
+            self._trim(current, lambda: limit.is_exceeded() and owners.is_above_share(owner, limit), current.key.owner)
         return evicted
 
     def _trim(self, current: Thread | None, is_needed: Callable[[], bool], owner: str | None = None) -> None:
@@ -486,9 +479,7 @@ class MemoryStore:
             if owner in (None, thread.key.owner) and is_needed():
                 self._drop_raw_frames(run)
         while current is not None and len(current.runs) > 1 and is_needed():
-            before = current.size
             self._delete_oldest_run(current)
-            self._count_change(current, before)
 
     def _warn_evicted(self) -> None:
         if not self._has_evicted:
@@ -496,8 +487,7 @@ class MemoryStore:
             logger.warning(
                 "the memory store has reached its limits (max_threads=%d, max_bytes=%d) and evicts the least recently "
                 "used threads; this is logged once",
-                self._max_threads,
-                self._max_bytes,
+                *self._given_limits,
             )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ._memory_threads import Owner, Thread
+from ._memory_threads import Owner, Thread, first_other
 
 
 class Limit(NamedTuple):
-    """A limit of a store; 0 means no limit."""
+    """A limit of a store; infinite if it has none."""
 
-    maximum: int
+    maximum: float
     total: Callable[[], int]
     """Returns how much of it is in use."""
     measure: Callable[[Owner], int]
@@ -23,14 +23,7 @@ class Limit(NamedTuple):
 
     def is_exceeded(self) -> bool:
         """Returns whether more is in use."""
-        return 0 < self.maximum < self.total()
-
-
-class Limits(NamedTuple):
-    """The limits that owners share."""
-
-    threads: Limit
-    bytes: Limit
+        return self.total() > self.maximum
 
 
 class Owners:
@@ -43,27 +36,27 @@ class Owners:
 
     def add(self, thread: Thread) -> None:
         """Adds a thread with an active run."""
-        key = thread.key
-        owner = self._owners.get(key.owner)
+        name = thread.key.owner
+        owner = self._owners.get(name)
         if owner is None:
-            owner = self._owners[key.owner] = Owner()
+            owner = self._owners[name] = Owner()
         thread.owner = owner
-        owner.threads[key] = thread
+        owner.threads[thread] = None
         owner.size += thread.size
 
     def remove(self, thread: Thread) -> None:
         """Removes a thread."""
-        key, owner = thread.key, thread.owner
+        owner = thread.owner
         owner.size -= thread.size
-        del owner.threads[key]
-        owner.idle.pop(key, None)
+        del owner.threads[thread]
+        owner.idle.pop(thread, None)
         if not owner.threads:
-            del self._owners[key.owner]
+            del self._owners[thread.key.owner]
 
     def threads(self, owner: str) -> Iterator[Thread]:
         """Yields an owner's threads."""
         found = self._owners.get(owner)
-        yield from () if found is None else found.threads.values()
+        yield from () if found is None else found.threads
 
     def is_above_share(self, owner: Owner, limit: Limit) -> bool:
         """Returns whether an owner has more of a limit than each would have if all had the same."""
@@ -81,4 +74,4 @@ class Owners:
     def _idle_above_share(self, owner: Owner | None, limit: Limit, current: Thread | None) -> Thread | None:
         if owner is None or not self.is_above_share(owner, limit):
             return None
-        return owner.idle_thread(current)
+        return first_other(owner.idle, current)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from .._events import CompactedFrames
 from . import protocol as p
-from ._memory_threads import ActiveRun, MessageIds, Messages, StoredRun, Thread, ids_with_run
+from ._memory_threads import ActiveRun, MessageIds, StoredRun, Thread, encode_messages, ids_with_run
 from .portable import PortableRun, PortableThread, ThreadState
 
 
@@ -58,21 +58,19 @@ def import_thread(thread: PortableThread) -> Thread:
     for run in thread.runs:
         event_messages, _ = ids_with_run(event_messages, run.ordinal, frozenset(run.event_messages))
         input_messages, _ = ids_with_run(input_messages, run.ordinal, frozenset(run.input_messages))
-    return Thread(
-        thread.key,
-        0,
-        ordinal=thread.last_ordinal,
-        agent_id=thread.agent_id,
-        name=thread.name,
-        archived=thread.archived,
-        created_at=thread.created_at,
-        updated_at=thread.updated_at,
-        used_at=time.monotonic(),
-        runs=[_import_run(run, thread.key) for run in thread.runs],
-        event_messages=event_messages,
-        input_messages=input_messages,
-        messages_data=Messages.of(thread.messages).data,
-    )
+    imported = Thread(thread.key, 0, thread.last_ordinal)
+    imported.agent_id = thread.agent_id
+    imported.name = thread.name
+    imported.archived = thread.archived
+    imported.created_at = thread.created_at
+    imported.updated_at = thread.updated_at
+    imported.used_at = time.monotonic()
+    imported.runs = [_import_run(run, thread.key) for run in thread.runs]
+    imported.event_messages = event_messages
+    imported.input_messages = input_messages
+    imported.messages_data = encode_messages(thread.messages)
+    imported.size = imported.measured_size()
+    return imported
 
 
 def state_of(thread: Thread) -> ThreadState:

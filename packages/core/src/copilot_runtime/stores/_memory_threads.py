@@ -6,26 +6,25 @@ JSON, which takes 10 to 25 times as much.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence, Set
-from typing import Any, cast
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from .._events import (
     Burst,
     CompactedFrames,
-    Frames,
     InputMessages,
     Piece,
     as_frames,
     frames_after,
     frames_of,
+    join_frames,
     join_pieces,
     pieces_of_frames,
     split_frames,
@@ -41,6 +40,7 @@ _SLOT_BYTES = 8
 _BURST_BYTES = 80  # beside its bytes
 _NUMBER_BYTES = 32
 _TEXT_BYTES = 49
+_HEADER_BYTES = sys.getsizeof({}) - {}.__sizeof__()  # of the garbage collector, before a dictionary
 _WIDE_BYTES = 2  # a character of most alphabets
 _NO_DUPLICATES: Set[int] = frozenset()
 _NO_PIECES: list[Piece] = []
@@ -67,57 +67,69 @@ def _text_size(text: str) -> int:
     return _TEXT_BYTES + len(text) * (1 if text.isascii() else _WIDE_BYTES)
 
 
-def _texts_size(*texts: str | None) -> int:
-    return sum(map(_text_size, filter(None, texts)))
+def texts_size(texts: Collection[str]) -> int:
+    """Returns the bytes that several take, in one step if all are ASCII, as nearly all are."""
+    joined = "".join(texts)
+    if joined.isascii():
+        return _TEXT_BYTES * len(texts) + len(joined)
+    return sum(map(_text_size, texts))
 
 
-@dataclasses.dataclass(slots=True)
+def _names_size(*names: str | None) -> int:
+    """Returns the bytes that names take; an empty one takes none."""
+    return texts_size(list(filter(None, names)))
+
+
 class ActiveRun:
     """A run that has not ended."""
 
-    lease: p.Lease
-    agent_id: str
-    size: int
-    """The bytes of its input, its frames and its duplicates."""
-    started_at: float
-    pieces: list[Piece] = dataclasses.field(default_factory=lambda: _NO_PIECES)
-    """Its frames, those that came together in one piece."""
-    frame_count: int = 0
-    duplicates: Set[int] = _NO_DUPLICATES
-    stopping: bool = False
+    __slots__ = (
+        "agent_id",
+        "duplicates",
+        "frame_count",
+        "lease",
+        "names_size",
+        "pieces",
+        "size",
+        "started_at",
+        "stopping",
+    )
 
-    @classmethod
-    def begin(cls, lease: p.Lease, run: p.NewRun, now: float) -> ActiveRun:
-        """Returns a run that has no frames yet."""
-        agent_id = run.agent_id
-        return cls(lease, agent_id, run.size + sys.getsizeof(run.run_id) + sys.getsizeof(agent_id), now)
+    def __init__(self, lease: p.Lease, agent_id: str, input_size: int, started_at: float) -> None:
+        self.lease = lease
+        self.agent_id = agent_id
+        self.started_at = started_at
+        self.names_size = names_size = texts_size((lease.run_id, agent_id))
+        """The bytes of its id and of its agent's."""
+        self.size = names_size + input_size
+        """The bytes of these, its input, its frames and its duplicates."""
+        self.pieces = _NO_PIECES
+        """Its frames, those that came together in one piece."""
+        self.frame_count = 0
+        self.duplicates = _NO_DUPLICATES
+        self.stopping = False
 
     def append(self, frames: Sequence[bytes], duplicates: Set[int]) -> int:
         """Appends frames, and returns how many bytes that takes."""
         added = frames_size(frames) + _DUPLICATE_BYTES * (len(duplicates) - len(self.duplicates))
-        self.add_frames(frames)
+        if frames:
+            self.pieces = self.pieces or []
+            self.pieces += pieces_of_frames(frames)
+            self.frame_count += len(frames)
         self.duplicates = duplicates
         self.size += added
         return added
-
-    def add_frames(self, frames: Sequence[bytes]) -> None:
-        """Appends frames without counting their bytes."""
-        pieces, count = (frames.pieces, frames.frame_count) if type(frames) is Frames else (frames, len(frames))
-        if self.pieces:
-            self.pieces += pieces
-        elif count:
-            self.pieces = list(pieces)
-        self.frame_count += count
 
     @property
     def frames(self) -> Sequence[bytes]:
         """Its frames."""
         return as_frames(self.pieces, self.frame_count)
 
-    def joined(self) -> bytes:
-        """Returns its frames, joined."""
-        pieces = self.pieces
-        return join_pieces(pieces) if self.frame_count != len(pieces) else b"".join(cast(Sequence[bytes], pieces))
+    def joined_with(self, frames: Sequence[bytes]) -> bytes:
+        """Returns its frames and further ones, joined."""
+        if not self.pieces:  # as of most runs: all of it is there, and mostly joined already
+            return join_frames(frames)
+        return join_pieces([*self.pieces, *pieces_of_frames(frames)])
 
     def frames_after(self, seen: int) -> Sequence[bytes]:
         """Returns the frames after the first ``seen``."""
@@ -148,42 +160,43 @@ class StoredRun(CompactedFrames):
         "was_stopped",
     )
 
-    def __init__(self, live: ActiveRun, completion: p.RunCompletion) -> None:
+    def __init__(
+        self, live: ActiveRun, completion: p.RunCompletion, raw: bytes | None = None, expires_at: float = math.inf
+    ) -> None:
         # Their numbers are in their ids: pairs would be objects that the garbage collector looks at again and again.
         frames = tuple(frames_of(completion.records))
-        super().__init__(frames)
-        self.ordinal = live.lease.run.ordinal
-        self.run_id = live.lease.run_id
+        CompactedFrames.__init__(self, frames)
+        lease = live.lease
+        self.ordinal = lease.run.ordinal
+        self.run_id = lease.run_id
         self.agent_id = live.agent_id
         self.has_run_error = completion.has_run_error
         self.was_stopped = completion.was_stopped
         self.recorded_by = completion.recorded_by
-        self.size = _RUN_BYTES + sys.getsizeof(self.run_id) + sys.getsizeof(self.agent_id)
+        self.size = _RUN_BYTES + live.names_size + len(b"".join(frames)) + (_RECORD_BYTES + _FRAME_BYTES) * len(frames)
         """The bytes that it takes, apart from those of its raw frames."""
-        self.size += len(b"".join(frames)) + (_RECORD_BYTES + _FRAME_BYTES) * len(frames)
-        self.raw: bytes | None = None
+        self.raw = raw
         """Its frames as they were sent, until they expire.
 
         Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free."""
-        self.duplicates: Set[int] = _NO_DUPLICATES
-        self.expires_at = math.inf
+        self.duplicates = completion.duplicates
+        """As in `protocol.RunCompletion`, as long as there are raw frames."""
+        self.expires_at = expires_at
         """When the raw frames expire, by the monotonic clock."""
 
     # Each is another one, whatever its frames.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
-    def keep_raw(self, frames: bytes, duplicates: Set[int], expires_at: float) -> None:
-        """Keeps the frames as they were sent."""
-        self.raw, self.duplicates, self.expires_at = frames, duplicates, expires_at
-
     def raw_frames(self) -> list[bytes] | None:
         """Returns the frames as they were sent; None if they have expired."""
         return None if self.raw is None else split_frames(self.raw)
 
-    def drop_raw(self) -> None:
-        """Drops the frames as they were sent."""
+    def drop_raw(self) -> int:
+        """Drops the frames as they were sent, and returns how many bytes they took."""
+        before = self.total_size
         self.raw, self.duplicates = None, _NO_DUPLICATES
+        return before - self.size
 
     @property
     def total_size(self) -> int:
@@ -203,14 +216,17 @@ Never changed: `RunStarted` passes its keys on.
 """
 
 
+_NO_IDS: MessageIds = {}
+
+
+def _table_size(ids: MessageIds) -> int:
+    # What `sys.getsizeof` returns, in a fraction of the time.
+    return _HEADER_BYTES + ids.__sizeof__()
+
+
 def ids_size(ids: MessageIds) -> int:
     """Returns the bytes that ids take."""
-    if not ids:
-        return 0
-    joined = "".join(ids)
-    if joined.isascii():  # as nearly all are: in one step, since a long history has many
-        return sys.getsizeof(ids) + _TEXT_BYTES * len(ids) + len(joined)
-    return sys.getsizeof(ids) + sum(map(_text_size, ids))
+    return _table_size(ids) + texts_size(ids) if ids else 0
 
 
 def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageIds, int]:
@@ -223,7 +239,7 @@ def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageI
         if result.pop(text, None) is None:  # one that is there already moves to the end
             growth += _text_size(text)
         result[text] = ordinal
-    return result, growth + sys.getsizeof(result) - (sys.getsizeof(ids) if ids else 0)
+    return result, growth + _table_size(result) - _table_size(ids)
 
 
 def ids_without_runs(ids: MessageIds, ordinal: int) -> tuple[MessageIds, int]:
@@ -234,42 +250,41 @@ def ids_without_runs(ids: MessageIds, ordinal: int) -> tuple[MessageIds, int]:
     result = ids.copy()
     for text in old:
         del result[text]
-    growth = (sys.getsizeof(result) if result else 0) - sys.getsizeof(ids)
+    growth = (_table_size(result) if result else 0) - _table_size(ids)
     return result, growth - sum(map(_text_size, old))
 
 
-_NO_IDS: MessageIds = {}
-_NO_KEYS: Set[str] = frozenset()
+_NO_MESSAGES = b"[]"
+_NEW_THREAD_BYTES = _THREAD_BYTES + len(_NO_MESSAGES)
 
 
-def keys_of(ids: MessageIds) -> Set[str]:
-    """Returns the ids alone, without an object for those of a new thread."""
-    return ids.keys() if ids else _NO_KEYS
+def messages_data(completion: p.RunCompletion) -> bytes | None:
+    """Returns the messages of a run's input as JSON, a list or the whole input; None if the run has no messages."""
+    messages = completion.messages
+    if isinstance(messages, InputMessages) and messages.data is not None:
+        return messages.data
+    if not messages and not p.messages_after_run((), completion.records, completion.last_agent_event):
+        return None
+    return encode_messages(messages)
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Messages:
-    """The messages of the input of a run; those of its events follow them."""
+def encode_messages(messages: Sequence[Mapping[str, Any]]) -> bytes:
+    """Returns messages as JSON."""
+    if not messages:
+        return _NO_MESSAGES
+    try:
+        return to_json(list(messages))
+    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
+        return json.dumps(list(messages), separators=(",", ":")).encode()
 
-    data: bytes = b"[]"
-    """The former as JSON: a list, or the whole input."""
-    run: StoredRun | None = None
-    last_agent_event: int = 0
 
-    @classmethod
-    def after_run(cls, completion: p.RunCompletion) -> Messages | None:
-        """Returns the messages as of a run, whose ``run`` is to be set, or None if it has none."""
-        messages, last = completion.messages, completion.last_agent_event
-        if isinstance(messages, InputMessages) and messages.data is not None:
-            return cls(messages.data, None, last)
-        if not messages and not p.messages_after_run((), completion.records, last):
-            return None
-        return cls(_encode(messages), None, last)
+class Messages(NamedTuple):
+    """The messages of a thread, as it keeps them: those of the input of a run; those of its events follow them."""
 
-    @classmethod
-    def of(cls, messages: Sequence[Mapping[str, Any]]) -> Messages:
-        """Returns messages of which none are in the events of a run."""
-        return cls(_encode(messages)) if messages else _NO_MESSAGES
+    data: bytes
+    """The former as `messages_data` returns them."""
+    run: StoredRun | None
+    last_agent_event: int
 
     def decode(self) -> list[dict[str, Any]]:
         """Returns the messages in wire form."""
@@ -278,140 +293,124 @@ class Messages:
         messages = kept["messages"] if isinstance(kept, dict) else kept
         return p.messages_after_run(messages, records, self.last_agent_event)
 
-    def without_run(self) -> Messages:
-        """Returns the same messages, for when the run is deleted."""
-        return Messages.of(self.decode())
 
-
-_NO_MESSAGES = Messages()
-_NEW_THREAD_BYTES = _THREAD_BYTES + len(_NO_MESSAGES.data)
-
-
-def _encode(messages: Sequence[Mapping[str, Any]]) -> bytes:
-    try:
-        return to_json(list(messages))
-    except (PydanticSerializationError, ValueError, RecursionError):  # such as half a character
-        return json.dumps(list(messages), separators=(",", ":")).encode()
-
-
-@dataclasses.dataclass(slots=True, eq=False)
 class Thread:
-    """A thread."""
+    """A thread.
 
-    key: p.ThreadKey
-    token: int
-    """The first token after its creation."""
-    ordinal: int = 0
-    """The ordinal of its last run."""
-    agent_id: str = ""
-    name: str | None = None
-    archived: bool = False
-    created_at: float = 0.0
-    updated_at: float = 0.0
-    used_at: float = 0.0
-    """By the monotonic clock."""
-    live: ActiveRun | None = None
-    runs: list[StoredRun] = dataclasses.field(default_factory=list)
-    event_messages: MessageIds = dataclasses.field(default_factory=lambda: _NO_IDS)
-    input_messages: MessageIds = dataclasses.field(default_factory=lambda: _NO_IDS)
-    messages_data: bytes = b"[]"
-    """As in `Messages`, like the next two: of the last run that had any."""
-    messages_run: StoredRun | None = None
-    last_agent_event: int = 0
-    size: int = 0
-    """The bytes that it takes. Changed where the thread is, or each call would look at all of its runs."""
-    owner: Owner = dataclasses.field(init=False, repr=False)
+    Args:
+        key: Its key.
+        token: The first token after its creation.
+        ordinal: The ordinal of its last run.
+        live: Its active run.
+    """
+
+    __slots__ = (
+        "agent_id",
+        "archived",
+        "created_at",
+        "event_messages",
+        "input_messages",
+        "key",
+        "last_agent_event",
+        "live",
+        "messages_data",
+        "messages_run",
+        "name",
+        "ordinal",
+        "owner",
+        "runs",
+        "size",
+        "token",
+        "updated_at",
+        "used_at",
+    )
+
+    owner: Owner
     """Its owner, once it is in the store."""
 
-    def __post_init__(self) -> None:
-        if self.size == 0:
-            self.size = self.measured_size()
+    def __init__(self, key: p.ThreadKey, token: int, ordinal: int, live: ActiveRun | None = None) -> None:
+        self.key = key
+        self.token = token
+        self.ordinal = ordinal
+        self.agent_id = ""
+        self.name: str | None = None
+        self.archived = False
+        self.created_at = self.updated_at = 0.0
+        self.used_at = 0.0
+        """By the monotonic clock."""
+        self.live = live
+        self.runs: list[StoredRun] = []
+        self.event_messages = self.input_messages = _NO_IDS
+        self.messages_data = _NO_MESSAGES
+        """As in `Messages`, like the next two: of the last run that had any."""
+        self.messages_run: StoredRun | None = None
+        self.last_agent_event = 0
+        self.size = _NEW_THREAD_BYTES + _names_size(*key) + (0 if live is None else live.size)
+        """The bytes that it takes, counted by its store: each call would look at all of its runs otherwise."""
 
     @property
     def messages(self) -> Messages:
         """The messages of the input and of the agent's own events of the last run that had any."""
         return Messages(self.messages_data, self.messages_run, self.last_agent_event)
 
-    @classmethod
-    def new(cls, key: p.ThreadKey, token: int, ordinal: int) -> Thread:
-        """Returns a thread that has nothing yet."""
-        owner, thread_id = key
-        size = _NEW_THREAD_BYTES + _texts_size(thread_id, owner)
-        return cls(key, token, ordinal, size=size)
-
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the thread has."""
-        size = _THREAD_BYTES + _texts_size(*self.key, self.name) + len(self.messages_data)
+        size = _THREAD_BYTES + _names_size(*self.key, self.name) + len(self.messages_data)
         size += ids_size(self.event_messages) + ids_size(self.input_messages)
         if self.live is not None:
             size += self.live.size
         return size + sum(run.total_size for run in self.runs)
 
-    def rename(self, name: str) -> None:
+    # Each of these returns by how much `size` has to change.
+
+    def rename(self, name: str) -> int:
         """Sets the name."""
-        self.size += _texts_size(name) - _texts_size(self.name)
+        change = _names_size(name) - _names_size(self.name)
         self.name = name
+        return change
 
-    def begin_run(self, live: ActiveRun) -> None:
-        """Sets the active run."""
+    def begin_run(self, live: ActiveRun) -> int:
+        """Sets the active run, with its ordinal."""
+        self.ordinal = live.lease.run.ordinal
         self.live = live
-        self.size += live.size
+        return live.size
 
-    def append(self, live: ActiveRun, frames: Sequence[bytes], duplicates: Set[int]) -> None:
-        """Appends frames to the active run."""
-        self.size += live.append(frames, duplicates)
-
-    def end_run(self, live: ActiveRun) -> None:
+    def end_run(self, live: ActiveRun) -> int:
         """Removes the active run, of which nothing is kept yet."""
         self.live = None
-        self.size -= live.size
+        return -live.size
 
-    def add_run(
-        self,
-        live: ActiveRun,
-        completion: p.RunCompletion,
-        messages: Messages | None,
-        *,
-        now: float,
-        expires_at: float,
-    ) -> StoredRun:
-        """Adds a run that has just ended."""
-        run = StoredRun(live, completion)
-        run.keep_raw(live.joined(), completion.duplicates, expires_at)
+    def add_run(self, run: StoredRun, completion: p.RunCompletion, messages: bytes | None, now: float) -> int:
+        """Adds a run that has just ended, with its `messages_data`."""
         self.created_at = self.created_at or now
         self.updated_at = now
-        self.agent_id = live.agent_id
+        self.agent_id = run.agent_id
         self.runs.append(run)
-        self.size += run.total_size
+        change = run.total_size
         if completion.event_messages:
             self.event_messages, more = ids_with_run(self.event_messages, run.ordinal, completion.event_messages)
-            self.size += more
+            change += more
         if completion.input_messages:
             self.input_messages, more = ids_with_run(self.input_messages, run.ordinal, completion.input_messages)
-            self.size += more
+            change += more
         if messages is not None:
-            self._replace_messages(messages.data, run, messages.last_agent_event)
-        return run
+            change += self._replace_messages(messages, run, completion.last_agent_event)
+        return change
 
-    def delete_oldest_run(self) -> StoredRun:
-        """Deletes the oldest run, and returns it."""
+    def delete_oldest_run(self) -> tuple[StoredRun, int]:
+        """Deletes the oldest run, and returns it as well."""
         run = self.runs.pop(0)
+        change = -run.total_size
         if self.messages_run is run:
-            self._replace_messages(self.messages.without_run().data, None, 0)
+            change += self._replace_messages(encode_messages(self.messages.decode()), None, 0)
         self.event_messages, more = ids_without_runs(self.event_messages, run.ordinal)
         self.input_messages, more_of_inputs = ids_without_runs(self.input_messages, run.ordinal)
-        self.size += more + more_of_inputs - run.total_size
-        return run
+        return run, change + more + more_of_inputs
 
-    def drop_raw_frames(self, run: StoredRun) -> None:
-        """Drops the raw frames of a run."""
-        before = run.total_size
-        run.drop_raw()
-        self.size += run.total_size - before
-
-    def _replace_messages(self, data: bytes, run: StoredRun | None, last_agent_event: int) -> None:
-        self.size += len(data) - len(self.messages_data)
+    def _replace_messages(self, data: bytes, run: StoredRun | None, last_agent_event: int) -> int:
+        change = len(data) - len(self.messages_data)
         self.messages_data, self.messages_run, self.last_agent_event = data, run, last_agent_event
+        return change
 
     def info(self) -> p.ThreadInfo:
         """Returns it as an entry of a list of threads."""
@@ -433,8 +432,8 @@ class Owner:
     def __init__(self) -> None:
         self.size = 0
         """The bytes that its threads take."""
-        self.threads: dict[p.ThreadKey, Thread] = {}
-        self.idle: OrderedDict[p.ThreadKey, Thread] = OrderedDict()
+        self.threads: dict[Thread, None] = {}
+        self.idle: OrderedDict[Thread, None] = OrderedDict()
         """Those without an active run, the least recently used first."""
 
     @property
@@ -442,9 +441,10 @@ class Owner:
         """The number of its threads."""
         return len(self.threads)
 
-    def idle_thread(self, current: Thread | None) -> Thread | None:
-        """Returns the least recently used thread without an active run other than ``current``."""
-        for thread in self.idle.values():
-            if thread is not current:
-                return thread
-        return None
+
+def first_other(threads: Iterable[Thread], current: Thread | None) -> Thread | None:
+    """Returns the first of threads that is not ``current``."""
+    for thread in threads:
+        if thread is not current:
+            return thread
+    return None

@@ -14,7 +14,7 @@ _KEY = secrets.token_bytes(32)
 _counter = itertools.count()
 _read_numbers = struct.Struct("8Q").unpack
 _unused: ProcessLocal[list[int]] = ProcessLocal(list)
-"""Random numbers that no thread has got yet. Each digest has eight."""
+"""Ordinals that no thread has got yet."""
 
 
 def first_ordinal() -> int:
@@ -23,13 +23,23 @@ def first_ordinal() -> int:
     The event ids of a thread that is created again must differ from those of before, also where nothing is left of it,
     and a number that threads shared would tell a user of the threads of others.
     """
-    # Not from the system's generator each time: such a call releases the interpreter's lock. Stores call this function
-    # with their own lock held, for which all other worker threads then queued (two runs of three under WSGI).
-    unused = _unused.get()
+    return take_ordinal(_unused.get())
+
+
+def take_ordinal(unused: list[int]) -> int:
+    """Returns what `first_ordinal` returns. ``unused`` is a list of this process's, empty at first."""
     try:
-        number = unused.pop()
+        return unused.pop()
     except IndexError:
-        message = b"%d %d" % (process_id(), next(_counter))
-        number, *others = _read_numbers(blake2b(message, key=_KEY, digest_size=64).digest())
+        ordinal, *others = _digest()
         unused += others
-    return 1 + number % _FIRST_ORDINALS
+        return ordinal
+
+
+def _digest() -> list[int]:
+    """Returns some ordinals."""
+    # Not from the system's generator: such a call releases the interpreter's lock. Stores ask for ordinals with their
+    # own lock held, for which all other worker threads then queued (two runs of three under WSGI).
+    message = b"%d %d" % (process_id(), next(_counter))
+    numbers = _read_numbers(blake2b(message, key=_KEY, digest_size=64).digest())
+    return [1 + number % _FIRST_ORDINALS for number in numbers]

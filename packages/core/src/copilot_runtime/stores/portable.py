@@ -152,12 +152,12 @@ def _identity(run: PortableRun) -> tuple[int, str]:
     return run.ordinal, run.run_id
 
 
-def check_room(name: str, limit: int, needed: int) -> None:
+def check_room(name: str, limit: float, needed: int) -> None:
     """Raises NoRoomError if a limit is not enough.
 
     Args:
         name: The name of the limit.
-        limit: Its value; 0 means no limit.
+        limit: Its value; 0 or infinity means no limit.
         needed: What it has to be at least.
     """
     if 0 < limit < needed:
