@@ -32,6 +32,7 @@ from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.subscribers import KeepAlive
 from copilot_runtime._events import KEEP_ALIVE, Burst
 from copilot_runtime._http.streaming import AsyncStreamIterator, SyncStreamIterator
+from copilot_runtime._http.wake import Wake
 
 HANG_SECONDS = 30.0
 
@@ -118,17 +119,83 @@ def test_sync_reader_is_notified_by_other_threads(life: Life) -> None:
     log = log_of()
     thread = Thread(SyncStreamIterator(life.reader(log)))
     for number in range(50):
-        until(lambda: log._waiting)
+        until(lambda: log.has_waiters)
         log.extend([b"%d " % number])
     log.end()
     assert b"".join(thread.join()).split() == [b"%d" % number for number in range(50)]
+
+
+def test_sync_reader_is_woken_once_for_all_that_came_while_it_was_sending(life: Life) -> None:
+    log = log_of(b"a")
+    looks: list[None] = []
+
+    class Source(RunReader):
+        def read_available(self) -> bytes | None:
+            looks.append(None)
+            return super().read_available()
+
+    reader = Source(log=log, callbacks=ReaderCallbacks(life.begun.append, life.gone.append))
+    chunks = SyncStreamIterator(reader)
+    assert next(chunks) == b"a"
+    log.extend([b"b"])
+    assert next(chunks) == b"b"  # it listens now
+    for _ in range(1000):
+        log.extend([b"c"])
+    log.end()
+    del looks[:]
+    assert b"".join(chunks) == b"c" * 1000
+    assert len(looks) < 10
+
+
+def test_sync_reader_closes_its_source_once(life: Life) -> None:
+    log = log_of(b"a")
+    log.end()
+    closed: list[None] = []
+
+    class Source(RunReader):
+        def close(self) -> None:
+            closed.append(None)
+            super().close()
+
+    chunks = SyncStreamIterator(Source(log=log, callbacks=ReaderCallbacks(life.begun.append, life.gone.append)))
+    assert list(chunks) == [b"a"]
+    chunks.close()
+    del chunks
+    assert len(closed) == 1
+
+
+def test_wake_is_set_for_one_wait() -> None:
+    wake = Wake()
+    assert not wake.wait(timeout=0.0)
+    wake.set()
+    wake.set()
+    assert wake.wait(timeout=HANG_SECONDS)
+    assert not wake.wait(timeout=0.0)
+    # Another thread may set it between the look and the release.
+    wake.set()
+    wake._lock = FreedLock(wake._lock)  # type: ignore[assignment]
+    wake.set()
+    assert wake.wait(timeout=HANG_SECONDS)
+
+
+class FreedLock:
+    """A lock that is released by another thread just after somebody has seen that it is locked."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def locked(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
 
 
 def test_sync_reader_close_ends_a_wait(life: Life) -> None:
     log = log_of(b"a")
     chunks = SyncStreamIterator(life.reader(log))
     thread = Thread(chunks)
-    until(lambda: log._waiting)
+    until(lambda: log.has_waiters)
     chunks.close()
     assert thread.join() == [b"a"]
     assert len(life.gone) == 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import queue
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Protocol
+
+from .wake import Wake
 
 CONNECTED = b": connected\n\n"
 """A comment (WHATWG HTML, section 9.2.6): sent at once where nothing else is ready, so that the headers leave."""
@@ -82,10 +82,15 @@ class EventStream:
     """
 
     source: StreamSource
-    length: int | None = None
-    """How many bytes the whole body has, if it is known: that of a stream which was over when it began."""
+    whole: bytes | None = dataclasses.field(default=None, repr=False)
+    """The whole body, if it is known: that of a stream which was over when it began."""
     _begun: SyncStreamIterator | None = dataclasses.field(default=None, repr=False, compare=False)
     """The iterator that has read the first chunk already."""
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes the whole body has, if it is known."""
+        return None if self.whole is None else len(self.whole)
 
     def __iter__(self) -> SyncStreamIterator:
         return self._begun or SyncStreamIterator(self.source, CONNECTED)
@@ -93,7 +98,7 @@ class EventStream:
     def begin(self) -> EventStream:
         """Waits on a worker thread for the first chunk, and returns a stream that begins with it.
 
-        If it is the only one and small, as that of a short run usually is, the stream has a ``length``, and its source
+        If it is the only one and small, as that of a short run usually is, it is the ``whole`` stream, and its source
         is closed: the server need not send the end of the stream, and no timer has to look after it.
         """
         chunks = iter(self)
@@ -130,75 +135,73 @@ class SyncStreamIterator:
     the headers, as one chunk, which for a short run is the whole body.
     """
 
-    __slots__ = ("_first", "_greeting", "_is_sent", "_notifications", "_notify", "_source")
+    __slots__ = ("_first", "_greeting", "_is_begun", "_is_closed", "_notify", "_source", "_wake")
 
     def __init__(self, source: StreamSource, greeting: bytes = b"") -> None:
         self._source = source
         self._greeting = greeting
         self._first = b""
         """What `read_first` has read, until it is yielded."""
-        self._is_sent = False
-        """Whether what was ready has been yielded, so that there is probably nothing to read."""
-        # Looked up now and not at import: gevent patches the module later than that.
-        self._notifications: queue.SimpleQueue[None] = queue.SimpleQueue()
-        # Without a reference to the iterator, which its source would keep in memory after a wait.
-        self._notify: Callable[[], object] = partial(self._notifications.put, None)
+        self._is_begun = False
+        self._is_closed = False
+        self._wake = Wake()
+        # Without a reference to the iterator, which its source would keep in memory.
+        self._notify: Callable[[], object] = self._wake.set
 
     def __iter__(self) -> SyncStreamIterator:
         return self
 
     def __next__(self) -> bytes:
+        if not self._is_begun:
+            self._is_begun = True
+            first, self._first = self._first or self._read_first(), b""
+            if first:
+                return first
         source = self._source
-        if self._first:
-            first, self._first = self._first, b""
-            return first
-        if self._greeting:
-            return self._read_first()
         while True:
-            if not self._is_sent:
-                chunk = source.read_available()
-                if chunk:
-                    self._is_sent = True
-                    return chunk
-                if chunk is None:
-                    source.close()
-                    raise StopIteration
-            self._is_sent = False
-            if source.add_waiter(self._notify):
-                self._notifications.get()
+            # Before it reads, since what was ready has been yielded: there is probably nothing.
+            if source.add_waiter(self._notify, is_lasting=True):
+                self._wake.wait()
+            chunk = source.read_available()
+            if chunk:
+                return chunk
+            if chunk is None:
+                self._close_source()
+                raise StopIteration
 
-    def read_first(self) -> int | None:
-        """Reads the first chunk, which is yielded first, and returns its length if it is the only one and small."""
+    def read_first(self) -> bytes | None:
+        """Reads the first chunk, which is yielded first, and returns it if it is the only one and small."""
         first = self._first = self._read_first()
         if len(first) > UNWATCHED_BYTES or not self._source.is_at_end:
             return None
-        self._source.close()
-        return len(first)
+        self._close_source()
+        return first
 
     def _read_first(self) -> bytes:
         source = self._source
-        greeting, self._greeting = self._greeting, b""
-        self._is_sent = True
         if source.is_starting:
             self._wait_for_start(time.monotonic() + HEADERS_SECONDS)
-        return source.read_available() or greeting
+        return source.read_available() or self._greeting
 
     def _wait_for_start(self, deadline: float) -> None:
         source = self._source
-        # Asked again, since the source may have started before there was a waiter.
+        # Asked after the waiter is there, since the source may have started before.
         while source.add_waiter(self._notify, is_brief=True) and source.is_starting:
-            try:
-                self._notifications.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
+            if not self._wake.wait(timeout=max(0.0, deadline - time.monotonic())) or not source.is_starting:
                 return
 
     def close(self) -> None:
         """Closes the source and ends a wait in another OS thread."""
-        self._source.close()
+        self._close_source()
         self._notify()
 
+    def _close_source(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._source.close()
+
     def __del__(self) -> None:
-        self._source.close()
+        self._close_source()
 
 
 class AsyncStreamIterator:

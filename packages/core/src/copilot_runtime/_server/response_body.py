@@ -59,8 +59,8 @@ def wsgi_body(runtime: CopilotRuntime, body: bytes | EventStream, environ: Mappi
         environ: the WSGI environ of the request.
     """
     if isinstance(body, EventStream):
-        if body.length is not None:
-            return iter(body)
+        if body.whole is not None:
+            return [body.whole]
         stream = body
     elif len(body) > LARGE_BODY_BYTES:
         stream = run_sync(_open_body(runtime, body))

@@ -1,0 +1,29 @@
+"""What a worker thread waits for while its stream has nothing to send."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Wake:
+    """A thread waits for it, and any other sets it. Set several times before the thread looks, it counts once."""
+
+    __slots__ = ("_lock", "wait")
+
+    wait: Callable[..., bool]
+    """Waits until it is set, and has it no longer set: `threading.Lock.acquire`, with its ``timeout`` and result."""
+
+    def __init__(self) -> None:
+        # Looked up now and not at import: gevent patches the module later than that.
+        self._lock = lock = threading.Lock()
+        lock.acquire()
+        self.wait = lock.acquire
+
+    def set(self) -> None:
+        """Ends the wait of the thread, or the next one that it begins. Waits for nothing itself."""
+        if self._lock.locked():
+            try:
+                self._lock.release()
+            except RuntimeError:  # another thread has been faster
+                pass
