@@ -207,6 +207,15 @@ class Response:
         members: dict[str, Any] = {"status": self.status, "headers": self.headers, "body": self.body}
         return type(self)(**(members | changes))
 
+    def _begin_stream(self, stream: EventStream) -> Self:
+        """Returns a copy with the stream that a worker thread has begun to read, without another look at the rest."""
+        begun = object.__new__(type(self))
+        assign = object.__setattr__
+        assign(begun, "status", self.status)
+        assign(begun, "headers", self.headers)
+        assign(begun, "body", stream)
+        return begun
+
     def close(self) -> None:
         """Releases a streamed body that will not be sent."""
         if isinstance(self.body, EventStream):

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from .wait_limits import limit_wait
+from .wait_limits import LimitedWait
 
 IDLE_SECONDS = 0.25
 """How long to wait for a client to send more, once it has the response."""
@@ -34,7 +34,11 @@ _RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 
 
 def _connection(environ: Mapping[str, Any]) -> Any:
-    return next((environ[name] for name in _SOCKET_VARIABLES if environ.get(name) is not None), None)
+    for name in _SOCKET_VARIABLES:
+        connection = environ.get(name)
+        if connection is not None:
+            return connection
+    return None
 
 
 # --- reading the request ---
@@ -62,7 +66,7 @@ def limit_socket_wait(environ: Mapping[str, Any], deadline: Callable[[], float])
         deadline: returns the deadline, by the monotonic clock.
     """
     connection = request_socket(environ)
-    return nullcontext() if connection is None else limit_wait(deadline, lambda: shut_down_reading(connection))
+    return nullcontext() if connection is None else LimitedWait(deadline, lambda: shut_down_reading(connection))
 
 
 def drain_socket(environ: Mapping[str, Any], read: Callable[[int], bytes] | None) -> None:
@@ -84,7 +88,7 @@ def drain_socket(environ: Mapping[str, Any], read: Callable[[int], bytes] | None
     try:
         connection.settimeout(IDLE_SECONDS)
         deadline = time.monotonic() + DRAIN_SECONDS
-        with limit_wait(lambda: deadline, lambda: shut_down_reading(connection)):
+        with LimitedWait(lambda: deadline, lambda: shut_down_reading(connection)):
             is_at_end = _discard(read or connection.recv)
         if not is_at_end:
             shut_down_reading(connection)  # or the server would read on, before it looks for another request

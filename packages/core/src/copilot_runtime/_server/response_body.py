@@ -45,7 +45,7 @@ def begin_response(response: Response) -> Response:
     """
     if not isinstance(response.body, EventStream):
         return response
-    return response.replace(body=response.body.begin())
+    return response._begin_stream(response.body.begin())
 
 
 def wsgi_body(runtime: CopilotRuntime, body: bytes | EventStream, environ: Mapping[str, Any]) -> Iterable[bytes]:
