@@ -511,7 +511,7 @@ def test_events_of_many_runs_are_appended_with_few_statements(path: Path, count:
     store._writer.write(lambda db: db.set_trace_callback(statements.append))
     statements.clear()
     assert not store.append([Batch(lease, [b"data: 2\n\n"], {at}, 2) for at, lease in enumerate(leases)])
-    assert len(statements) <= 8
+    assert len(statements) <= 9
     for at, lease in enumerate(leases):
         update = store.follow(lease.run, 1)
         assert (update.frames, update.duplicates) == ([b"data: 2\n\n"], {at})
