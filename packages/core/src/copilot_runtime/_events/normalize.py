@@ -8,9 +8,9 @@ events have.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._pydantic_models import BaseModel
 from .sse import Event, InvalidEventError
@@ -31,33 +31,44 @@ class WireField:
 
 WireFields = Mapping[str, WireField]
 
-_wire_fields_by_class: dict[type[BaseModel], WireFields] = {}
+
+class _ModelFields(NamedTuple):
+    """The fields of a class of models."""
+
+    by_name: WireFields
+    keeping_null: Set[str]
+    """The names of those whose null is a value, which are few: most fields of most models are null, and left out."""
+
+
+_fields_by_class: dict[type[BaseModel], _ModelFields] = {}
 
 _PLAIN = frozenset((str, bool, int, float, type(None)))
 
 
 def normalize_event(event: Any) -> Event:
     """Returns an event as a new dict with wire names. Raises InvalidEventError if it is not an event."""
-    fields = _wire_fields_by_class.get(type(event))
-    if fields is None:
+    known = _fields_by_class.get(type(event))
+    if known is None:
         if isinstance(event, Mapping):
             return _from_mapping(event)
         if not isinstance(event, BaseModel):
             raise InvalidEventError(f"an event must be a mapping or an ag_ui.core model, got {type(event).__name__}")
-        fields = wire_fields(type(event))
+        known = _model_fields(type(event))
+    fields, keeping_null = known
     result: Event = {}
     # Without calls for most fields.
     for name, value in event.__dict__.items():
-        if name not in fields:  # such as a cached property
-            continue
-        field = fields[name]
         if value is None:
-            if field.keeps_null:
-                result[field.name] = None
-        elif value is field.enum:
-            result[field.name] = field.enum_value
-        else:
-            result[field.name] = value if type(value) in _PLAIN else to_jsonable(value)
+            if name in keeping_null:
+                result[fields[name].name] = None
+        elif name in fields:  # unlike a cached property
+            field = fields[name]
+            if type(value) in _PLAIN:
+                result[field.name] = value
+            elif value is field.enum:
+                result[field.name] = field.enum_value
+            else:
+                result[field.name] = to_jsonable(value)
     extra = event.__pydantic_extra__
     if extra:
         result.update((name, to_jsonable(value)) for name, value in extra.items())
@@ -66,9 +77,13 @@ def normalize_event(event: Any) -> Event:
 
 def wire_fields(kind: type[BaseModel]) -> WireFields:
     """Returns the fields of a class of models."""
-    fields = _wire_fields_by_class.get(kind)
-    if fields is None:
-        fields = _wire_fields_by_class[kind] = {
+    return _model_fields(kind).by_name
+
+
+def _model_fields(kind: type[BaseModel]) -> _ModelFields:
+    known = _fields_by_class.get(kind)
+    if known is None:
+        fields = {
             name: WireField(
                 field.serialization_alias or field.alias or name,
                 field.is_required(),
@@ -76,7 +91,9 @@ def wire_fields(kind: type[BaseModel]) -> WireFields:
             )
             for name, field in kind.model_fields.items()
         }
-    return fields
+        keeping_null = frozenset(name for name, field in fields.items() if field.keeps_null)
+        known = _fields_by_class[kind] = _ModelFields(fields, keeping_null)
+    return known
 
 
 def _from_mapping(event: Mapping[Any, Any]) -> Event:
