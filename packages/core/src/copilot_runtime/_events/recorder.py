@@ -194,13 +194,15 @@ class RunRecorder:
     @property
     def number(self) -> int:
         """How many events there are, which is also the number of the owner's last one."""
-        self._add_deltas()
+        if self._deltas:
+            self._add_deltas()
         return self._number % FIRST_REAPER_NUMBER
 
     @property
     def last_agent_event(self) -> int:
         """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
-        self._add_deltas()
+        if self._deltas:
+            self._add_deltas()
         return self._last_agent_event % FIRST_REAPER_NUMBER
 
     @property
@@ -239,16 +241,17 @@ class RunRecorder:
 
         Raises InvalidEventError if clients would reject the event, which is then not recorded.
         """
-        if self._streams and (plain := self._find_delta(event)) is not None:
-            stream, delta = plain
-            if stream is not self._stream:
+        if self._streams:
+            if (plain := self._find_delta(event)) is not None:
+                stream, delta = plain
+                if stream is not self._stream:
+                    self._add_deltas()
+                    self._stream = stream
+                self._deltas.append(delta)
+                self._delta_bytes += stream.frame_size + len(delta)
+                return self._pending_bytes + self._delta_bytes
+            if self._deltas:
                 self._add_deltas()
-                self._stream = stream
-            self._deltas.append(delta)
-            self._delta_bytes += stream.frame_size + len(delta)
-            return self._pending_bytes + self._delta_bytes
-        if self._deltas:
-            self._add_deltas()
         return self._feed(event)
 
     async def feed_all(self, events: AsyncIterable[Any], max_bytes: int) -> None:
@@ -320,17 +323,15 @@ class RunRecorder:
     def _add_deltas(self) -> None:
         """Adds the frames of the plain deltas that have come since the last other event."""
         if self._deltas:
-            piece, size = self._take_deltas()
-            if size:
-                self._pending.append(piece)
-                self._pending_bytes += size
-                if type(piece) is Burst:
-                    self._has_bursts = True
+            pieces, size, has_bursts = self._take_deltas()
+            self._pending += pieces
+            self._pending_bytes += size
+            self._has_bursts |= has_bursts
 
-    def _take_deltas(self) -> tuple[Piece, int]:
+    def _take_deltas(self) -> tuple[list[Piece], int, bool]:
         """Records the plain deltas that have come since the last other event, of which there is one or more.
 
-        Returns their frames, and the size of these: 0 if they are pending already.
+        Returns what `take` does, of these alone.
         """
         deltas, stream = self._deltas, self._stream
         assert stream is not None
@@ -346,21 +347,21 @@ class RunRecorder:
             deltas.clear()
             for event in events:
                 self._feed(event)
-            return b"", 0
+            return self.take()
         self._number = self._last_agent_event = last = number + count - 1
         piece = data if count == 1 else Burst(data, count)
-        message, compactor = stream.message, self._compactor
+        message = stream.message
         if message is not None:
             if not message.deltas:
                 message.first = data  # in which nobody looks if there are several
             message.deltas += deltas
             message.last = last
-        elif stream.records is not None and compactor is not None:
+        elif stream.records is not None and self._compactor is not None:
             stream.records.append(piece)
             if count > 1:
-                compactor.has_bursts = True
+                self._compactor.has_bursts = True
         deltas.clear()
-        return piece, len(data)
+        return [piece], len(data), count > 1
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
@@ -427,13 +428,15 @@ class RunRecorder:
 
     def end(self, ending: RunEnding, thread_id: str, run_id: str) -> RecordedEnd:
         """Completes a run that its agent left unfinished, takes the pending frames, and ends the recording."""
-        was_empty, last_agent_event, had_ended = self.number == 0, self.last_agent_event, self.has_ended
+        number, last_agent_event, had_ended = self.number, self.last_agent_event, self.has_ended
+        was_empty = number == 0
         if not had_ended:
             self.complete(ending, thread_id, run_id)
+            number = self.number
         has_failed = self._state.phase is FAILED
         self.seal()
         pieces, size, has_bursts = self.take()
-        return RecordedEnd(pieces, size, has_bursts, self.number, last_agent_event, was_empty, had_ended, has_failed)
+        return RecordedEnd(pieces, size, has_bursts, number, last_agent_event, was_empty, had_ended, has_failed)
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
@@ -443,9 +446,7 @@ class RunRecorder:
         """Returns the pending frames, their size, and whether there are bursts among them, and forgets them."""
         if self._deltas:
             if not self._pending:
-                piece, size = self._take_deltas()
-                if size:
-                    return [piece], size, type(piece) is Burst
+                return self._take_deltas()
             self._add_deltas()
         taken = self._pending, self._pending_bytes, self._has_bursts
         self._pending, self._pending_bytes, self._has_bursts = [], 0, False
