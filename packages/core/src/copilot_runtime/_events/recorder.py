@@ -336,25 +336,26 @@ class RunRecorder:
         deltas, stream = self._deltas, self._stream
         assert stream is not None
         self._delta_bytes = 0
-        number, count = self._number + 1, len(deltas)
+        number, count = self._number, len(deltas)
         try:
             if count == 1:
-                data = f"{stream.before}{number}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
+                data = f"{stream.before}{number + 1}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
             else:
-                data = stream.encode(deltas, number)
+                data = stream.encode(deltas, number + 1)
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
             events = [stream.event(delta) for delta in deltas]
             deltas.clear()
             for event in events:
                 self._feed(event)
             return self.take()
-        self._number = self._last_agent_event = last = number + count - 1
+        self._number = self._last_agent_event = last = number + count
         piece = data if count == 1 else Burst(data, count)
         message = stream.message
         if message is not None:
-            if not message.deltas:
+            merged = message.deltas
+            if not merged:
                 message.first = data  # in which nobody looks if there are several
-            message.deltas += deltas
+            merged += deltas
             message.last = last
         elif stream.records is not None and self._compactor is not None:
             stream.records.append(piece)
@@ -542,7 +543,7 @@ class RunRecorder:
         """Has further plain deltas of a type and id recorded in one step, unless there is more to do for them."""
         if self._is_buffering and self._must_buffer():
             return
-        if deltas.id_member == "messageId" and identity in self._known_message_ids:  # each is a duplicate
+        if identity in self._known_message_ids and deltas.id_member == "messageId":  # each is a duplicate
             return
         if identity not in self._streams:  # not even of another type, or its deltas are recorded one by one
             place = None if message is not None else compactor.next_place()
