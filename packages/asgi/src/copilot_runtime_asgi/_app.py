@@ -102,7 +102,7 @@ class CopilotASGIApp:
                 return
             content = response.body
             is_endless = isinstance(content, EventStream)
-            stream = content if isinstance(content, EventStream) else await response_stream(runtime, response)
+            stream = content if isinstance(content, EventStream) else response_stream(runtime, response)
             if stream is None:
                 await _send_body(_start_message(response), content, body, send, runtime)
             else:

@@ -15,10 +15,11 @@ LARGE_BODY_BYTES = 64 * 1024
 """A complete body that is larger is sent in chunks."""
 
 
-async def response_stream(runtime: CopilotRuntime, response: Response) -> EventStream | None:
+def response_stream(runtime: CopilotRuntime, response: Response) -> EventStream | None:
     """Returns the body of a response as a stream if it is one, or is large; None for a body to send as it is.
 
-    A large body leaves in chunks, so that a client that does not read it makes the server hold little of it.
+    A large body leaves in chunks, so that a client that does not read it makes the server hold little of it. To be
+    called on an event loop.
 
     Args:
         runtime: the runtime that has responded.
@@ -27,7 +28,7 @@ async def response_stream(runtime: CopilotRuntime, response: Response) -> EventS
     body = response.body
     if isinstance(body, EventStream):
         return body
-    return await _open_body(runtime, body) if len(body) > LARGE_BODY_BYTES else None
+    return runtime.engine.open_body(body) if len(body) > LARGE_BODY_BYTES else None
 
 
 async def _open_body(runtime: CopilotRuntime, body: bytes) -> EventStream:

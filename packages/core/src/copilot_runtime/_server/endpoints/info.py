@@ -41,14 +41,14 @@ def info_at_once(runtime: CopilotRuntime) -> Response | None:
     agents = runtime.fixed_agents
     if agents is None:
         return None
+    has_transcription = runtime.transcription_service is not None
     try:
-        described = _list_plain(_shown(agents))
+        return _plain_response(_shown(agents), has_transcription, _generative_ui(runtime), runtime.thread_access)
     except Exception:  # one has capabilities, a description that is no text, or a property that raises
         listed = _listed(agents)
         if _functions(listed):
             return None
-        described = _describe_all(listed, {})
-    return _respond(runtime, described, single_route=False)
+        return _respond(runtime, _describe_all(listed, {}), single_route=False)
 
 
 _Listed = list[tuple[str, str, str, Any]]
@@ -58,7 +58,11 @@ _Described = tuple[tuple[str, str, str, bytes | None], ...]
 """The same, and its capabilities as JSON."""
 
 
-def _shown(agents: Mapping[str, Any]) -> tuple[tuple[str, type, str | None, str | None], ...]:
+_Shown = tuple[tuple[str, type, str | None, str | None], ...]
+"""The id, class, description and name of each agent, as they are."""
+
+
+def _shown(agents: Mapping[str, Any]) -> _Shown:
     """Returns all that ``/info`` shows of agents without capabilities. Raises ValueError for others."""
     shown = []
     for agent_id, agent in agents.items():
@@ -69,8 +73,10 @@ def _shown(agents: Mapping[str, Any]) -> tuple[tuple[str, type, str | None, str 
 
 
 @functools.lru_cache(maxsize=32)
-def _list_plain(shown: tuple[tuple[str, type, str | None, str | None], ...]) -> _Described:
-    return tuple((agent_id, *describe(text, name, kind), None) for agent_id, kind, text, name in shown)
+def _plain_response(shown: _Shown, has_transcription: bool, generative_ui: bytes, access: ThreadAccess) -> Response:
+    """Returns the response for agents without capabilities, kept as `_kept_response` keeps it."""
+    described = tuple((agent_id, *describe(text, name, kind), None) for agent_id, kind, text, name in shown)
+    return _kept_response(described, has_transcription, generative_ui, access, False)
 
 
 def _listed(agents: Mapping[str, Any]) -> _Listed:
@@ -95,13 +101,17 @@ def _respond(runtime: CopilotRuntime, agents: _Described, *, single_route: bool)
 
 def _generative_ui(runtime: CopilotRuntime) -> bytes:
     """Returns what a client has to know to draw user interfaces, as the members of a JSON object."""
-    pages = to_json(runtime.has_open_generative_ui)
-    a2ui = runtime.a2ui
+    has_pages, a2ui = runtime.has_open_generative_ui, runtime.a2ui
     if a2ui is None or not a2ui.enabled:
-        return b'"a2uiEnabled":false,"openGenerativeUIEnabled":%b' % pages
+        return _WITHOUT_A2UI[has_pages]
     agents = {} if a2ui.agents is None else {"agents": a2ui.agents}
     options = to_json({"enabled": True, **agents})
-    return b'"a2uiEnabled":true,"a2ui":%b,"openGenerativeUIEnabled":%b' % (options, pages)
+    return b'"a2uiEnabled":true,"a2ui":%b,"openGenerativeUIEnabled":%b' % (options, to_json(has_pages))
+
+
+_WITHOUT_A2UI = {
+    has_pages: b'"a2uiEnabled":false,"openGenerativeUIEnabled":%b' % to_json(has_pages) for has_pages in (False, True)
+}
 
 
 def _capabilities(agent_id: str, source: Any, reported: Mapping[str, bytes | None]) -> bytes | None:
