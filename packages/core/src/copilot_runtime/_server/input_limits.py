@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from .. import _validation as validation
 from .errors import InvalidRunInput
 
 _PART_LISTS = ("content", "toolCalls", "tool_calls")
+_FLAT_LISTS = ("toolCalls",)
 
 _LIST_LIMITS = (
     ("messages", "max_messages"),
@@ -59,7 +61,8 @@ class InputLimits:
         Args:
             wire: the parsed body; what is not a run input is left to validation.
             body: the body.
-            nested: the part of the body without which nothing is nested more than `FLAT_DEPTH` deep, if that is known.
+            nested: the part of the body without which nothing is nested more than `FLAT_DEPTH` deep, and messages have
+                no lists but their tool calls, if that is known.
         """
         # Most bodies have too few brackets to be nested too deeply, or to have a list in a message.
         lists = body.count(b"[")
@@ -81,16 +84,17 @@ class InputLimits:
                 if value and len(value) > getattr(self, limit):
                     raise _too_long(name, value, getattr(self, limit), limit)
         messages = wire.get("messages")
-        return self._check_parts(messages) if lists > known_lists and isinstance(messages, list) else 0
+        if lists <= known_lists or not isinstance(messages, list):
+            return 0
+        return self._check_parts(messages, _PART_LISTS if nested is None else _FLAT_LISTS)
 
-    def _check_parts(self, messages: list[Any]) -> int:
+    def _check_parts(self, messages: list[Any], names: Sequence[str]) -> int:
         count = 0
         for index, message in enumerate(messages):
             if not isinstance(message, dict):
                 continue
-            for name in _PART_LISTS:
-                parts = message.get(name)
-                if isinstance(parts, list):
+            for name in names:
+                if name in message and isinstance(parts := message[name], list):
                     if len(parts) > self.max_parts:
                         raise _too_long(f"messages.{index}.{name}", parts, self.max_parts, "max_parts")
                     count += len(parts)
