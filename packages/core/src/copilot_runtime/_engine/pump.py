@@ -29,8 +29,8 @@ def pump(iterator: Any, feed_all: FeedAll, flush: Callable[[], None]) -> Generat
 
     Closes the iterator at the end, if it can be closed.
     """
-    close = getattr(iterator, "aclose", None)
     is_generator = type(iterator) is types.AsyncGeneratorType
+    is_closed = False
     try:
         feeding = feed_all(iterator if is_generator else _Events(iterator))
         try:
@@ -44,13 +44,12 @@ def pump(iterator: Any, feed_all: FeedAll, flush: Callable[[], None]) -> Generat
                 else:
                     signal = feeding.send(None)
         except StopIteration:
-            if is_generator:
-                close = None  # all of it has been fed
+            is_closed = is_generator  # of itself: all of it has been fed
     except GeneratorExit:
-        close = None  # this is being closed itself, and can wait for nothing
+        is_closed = True  # as this is being closed itself, and can wait for nothing
         raise
     finally:
-        if close is not None:
+        if not is_closed and (close := getattr(iterator, "aclose", None)) is not None:
             yield from close().__await__()
 
 
