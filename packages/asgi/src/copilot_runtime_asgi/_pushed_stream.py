@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from asyncio import _enter_task, _get_running_loop, _leave_task, current_task
+from asyncio import _get_running_loop
 from collections.abc import Awaitable
 from typing import Any
 
 from copilot_runtime.adapters import AsyncStreamIterator, FirstStep, StreamSource
 
 from ._asgi_types import Send
+from ._current_task import swap_current_task
 
 _DONE = object()
 """What no awaitable signals."""
@@ -111,30 +112,24 @@ class PushedStream(AsyncStreamIterator):
         if context is None or _get_running_loop() is not loop:
             super()._notify()
             return
-        task, current = self._task, current_task(loop)
-        # What `send` itself has caused comes after the message that it is sending.
-        chunk = None if current is task else self._source.read_more()
-        if chunk is None:
-            self._wake()
-            return
-        message = {"type": "http.response.body", "body": chunk, "more_body": True}
-        if current is not None:
-            _leave_task(loop, current)
-        _enter_task(loop, task)
+        current = swap_current_task(loop, self._task)
         try:
-            # `send` may be a plain function, which is called in the context as well.
-            rest = context.run(self._send, message).__await__()
-            signal = context.run(next, rest, _DONE)
-            if signal is _DONE:
-                return
-            self._pushed = PushedMessage(FirstStep.taken(rest, signal))
+            # What `send` itself has caused comes after the message that it is sending.
+            chunk = None if current is self._task else self._source.read_more()
+            if chunk is not None:
+                message = {"type": "http.response.body", "body": chunk, "more_body": True}
+                # `send` may be a plain function, which is called in the context as well.
+                rest = context.run(self._send, message).__await__()
+                signal = context.run(next, rest, _DONE)
+                if signal is _DONE:
+                    return
+                self._pushed = PushedMessage(FirstStep.taken(rest, signal))
         except BaseException as error:
             self._pushed = PushedMessage(None, error)
         finally:
-            _leave_task(loop, task)
-            if current is not None:
-                _enter_task(loop, current)
-        self._source.mark_sending()
+            swap_current_task(loop, current)
+        if self._pushed is not None:
+            self._source.mark_sending()
         self._wake()
 
     def _wake(self) -> None:
