@@ -866,6 +866,43 @@ def test_add_waiter_with_ready_frames(life: Life) -> None:
     assert woken == [2]
 
 
+@pytest.mark.parametrize(
+    "interrupt", [RunReader.request_keep_alive, RunReader.cut, RunReader.evict, RunReader.close, lambda _: None]
+)
+@pytest.mark.parametrize("waits_before", [False, True])
+def test_lasting_waiter_is_added_whenever_there_is_nothing_to_read(
+    life: Life, interrupt: Callable[[RunReader], None], waits_before: bool
+) -> None:
+    log = log_of(b"a")
+    reader = life.reader(log)
+    woken: list[int] = []
+
+    def notify() -> None:
+        woken.append(1)
+
+    assert reader.read_available() == b"a"
+    if waits_before:
+        assert reader.add_waiter(notify, is_lasting=True)
+        log.extend([b"b"])
+        assert woken == [1]
+        assert not reader.add_waiter(notify, is_lasting=True)
+        assert reader.read_available() == b"b"
+        assert reader.add_waiter(notify, is_lasting=True)
+    interrupt(reader)
+    while not reader.add_waiter(notify, is_lasting=True):
+        if reader.read_available() is None:
+            return
+    woken.clear()
+    log.extend([b"c" * (reader_module.MAX_CHUNK_BYTES + 1)])
+    assert woken == [1]
+    assert len(reader.read_available() or b"") == reader_module.MAX_CHUNK_BYTES
+    assert not reader.add_waiter(notify, is_lasting=True), "there is a rest"
+    assert reader.read_available() == b"c"
+    assert reader.add_waiter(notify, is_lasting=True)
+    log.end()
+    assert not reader.add_waiter(notify, is_lasting=True)
+
+
 def test_add_waiter_while_others_are_notified() -> None:
     """It has loaded the set of waiters, and adds to it while the producer goes through it."""
     log = log_of()

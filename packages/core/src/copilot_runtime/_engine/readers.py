@@ -318,7 +318,7 @@ class RunReader(BaseReader):
         self._is_listening = False
         """Whether the log calls back at each change."""
         self._followed: RunLog | None = None
-        """The log, while a lasting waiter waits for nothing but what is added to it."""
+        """The log, once a lasting waiter has waited, and while nothing but what is added to it is to be read."""
         self._skip_duplicates = skip_duplicates
         self._repair_history = repair_history
         self._joined = joined
@@ -350,12 +350,21 @@ class RunReader(BaseReader):
                 self.sending_ticks = 0
                 self._keep_alive_due = False
                 return chunk
+        self._followed = None
         return super().read_available()
 
     def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
-        # First, so that whoever has something else read after the look finds it, and takes it away.
+        """Does what any reader does. In one piece for who has been notified, and goes on waiting."""
+        log = self._followed
+        if log is not None and is_lasting and len(log.pieces) == self._at and not log.ended:
+            self.sending_ticks = -1
+            return True
+        # Before the look, so that whoever has something else read after it takes this away.
         self._followed = self._log if is_lasting and self._is_following else None
-        return super().add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting)
+        if super().add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting):
+            return True
+        self._followed = None
+        return False
 
     def read_more(self) -> bytes | None:
         log = self._followed
