@@ -350,13 +350,12 @@ class RunReader(BaseReader):
                 self.sending_ticks = 0
                 self._keep_alive_due = False
                 return chunk
-        self._followed = None
         return super().read_available()
 
     def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Does what any reader does. In one piece for who has been notified, and goes on waiting."""
         log = self._followed
-        if log is not None and is_lasting and len(log.pieces) == self._at and not log.ended:
+        if log is not None and is_lasting and len(log.pieces) == self._at and not (self._rest or log.ended):
             self.sending_ticks = -1
             return True
         # Before the look, so that whoever has something else read after it takes this away.
