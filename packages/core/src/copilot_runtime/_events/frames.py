@@ -99,7 +99,12 @@ def join_pieces(pieces: Sequence[Piece]) -> bytes:
 
 def join_frames(frames: Sequence[bytes]) -> bytes:
     """Returns frames, joined, which those that came together are already."""
-    return join_pieces(frames.pieces) if type(frames) is Frames else b"".join(frames)
+    if type(frames) is not Frames:
+        return b"".join(frames)
+    pieces = frames.pieces
+    if len(pieces) == 1 and type(piece := pieces[0]) is Burst:
+        return piece.data
+    return join_pieces(pieces)
 
 
 def split_frames(data: bytes) -> list[bytes]:

@@ -123,11 +123,12 @@ class MemoryStore:
             else:
                 thread = stored
                 event_messages, input_messages = thread.event_messages.keys(), thread.input_messages.keys()
-                self._count(thread, thread.begin_run(live))
+                thread.ordinal, thread.live = ordinal, live
+                self._count(thread, live.size)
                 self._set_active(thread)
             thread.used_at = now
             evicted = self._evict(thread)
-        if evicted:
+        if evicted and not self._has_evicted:
             self._warn_evicted()
         return p.RunStarted(lease, event_messages, input_messages)
 
@@ -146,7 +147,7 @@ class MemoryStore:
                 evicted += self._evict(thread)
                 if live.size > self._max_bytes:
                     refused[batch.lease] = p.RunTooLarge()
-        if evicted:
+        if evicted and not self._has_evicted:
             self._warn_evicted()
         return refused
 
@@ -159,19 +160,22 @@ class MemoryStore:
             if completion.persist:
                 frames = p.missing_frames(frames, completion.frame_count, live.frame_count)
                 run = StoredRun(live, completion, live.joined_with(frames), now + p.RAW_RETENTION_SECONDS)
-                self._count(thread, thread.end_run(live) + thread.add_run(run, completion, messages, time.time()))
-                self._keep_raw_frames(thread, run)
+                self._count(thread, thread.add_run(run, completion, messages, time.time()) - live.size)
+                self._raw[run] = thread
+                if run.expires_at < self._next_expiry:
+                    self._next_expiry = run.expires_at
                 while len(thread.runs) > self._max_runs:
                     self._delete_oldest_run(thread)
             else:
-                self._count(thread, thread.end_run(live))
+                self._count(thread, -live.size)
+            thread.live = None
             if thread.runs or completion.keep_ordinal:
                 thread.used_at = now
                 self._set_idle(thread)
             else:
                 self._delete(thread)
             evicted = self._evict(thread)
-        if evicted:
+        if evicted and not self._has_evicted:
             self._warn_evicted()
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
@@ -264,7 +268,7 @@ class MemoryStore:
             if archived is not None:
                 stored.archived = archived
             evicted = self._evict(stored)
-        if evicted:
+        if evicted and not self._has_evicted:
             self._warn_evicted()
         return True
 
@@ -344,10 +348,12 @@ class MemoryStore:
         self._process = ProcessLocal(_ProcessState)
         for thread in sorted(self._threads.values(), key=attrgetter("used_at")):
             if (live := thread.live) is not None:
-                self._count(thread, thread.end_run(live))
+                thread.live = None
+                self._count(thread, -live.size)
                 if not thread.runs:
                     self._delete(thread)
                     continue
+            self._set_active(thread)
             self._set_idle(thread)
         self._evict()  # threads with an active run may have kept the store above its limits
 
@@ -359,12 +365,6 @@ class MemoryStore:
         if thread is None or (live := thread.live) is None or ((held := live.lease) is not lease and held != lease):
             raise p.LeaseLost
         return thread, live
-
-    def _keep_raw_frames(self, thread: Thread, run: StoredRun) -> None:
-        """Keeps the raw frames of a run until they expire."""
-        self._raw[run] = thread
-        if run.expires_at < self._next_expiry:
-            self._next_expiry = run.expires_at
 
     def _delete_oldest_run(self, thread: Thread) -> None:
         """Deletes a thread's oldest run."""
@@ -395,21 +395,20 @@ class MemoryStore:
         self._size += change
 
     def _touch(self, thread: Thread) -> None:
-        """Marks a thread as used now: as long as it has an active run, it is not among those that may be deleted."""
+        """Marks a thread as used now."""
         thread.used_at = time.monotonic()
         if thread.live is None:
-            self._set_idle(thread)
-        else:
             self._set_active(thread)
+            self._set_idle(thread)
 
     def _set_active(self, thread: Thread) -> None:
-        for idle in (self._idle, thread.owner.idle):
-            idle.pop(thread, None)
+        """Removes a thread from those that may be deleted."""
+        self._idle.pop(thread, None)
+        thread.owner.idle.pop(thread, None)
 
     def _set_idle(self, thread: Thread) -> None:
-        for idle in (self._idle, thread.owner.idle):
-            idle[thread] = None
-            idle.move_to_end(thread)
+        """Adds a thread to those that may be deleted, as the one that was used last."""
+        self._idle[thread] = thread.owner.idle[thread] = None
 
     def _sweep(self) -> float:
         """Deletes expired raw frames and threads, and returns the time by the monotonic clock."""
@@ -434,7 +433,7 @@ class MemoryStore:
 
     def _drop_raw_frames(self, run: StoredRun) -> None:
         thread = self._raw.pop(run)
-        self._count(thread, -run.drop_raw())
+        self._count(thread, run.drop_raw())
 
     def _evict(self, current: Thread | None = None) -> int:
         """Enforces the limits after ``current`` has grown. Returns how many other threads that has deleted.
@@ -451,26 +450,25 @@ class MemoryStore:
         return evicted
 
     def _evict_for(self, limit: Limit, current: Thread | None) -> int:
-        """Deletes threads while a limit, which is exceeded, is."""
-        evicted = 0 if current is None else self._evict_own(limit, current)
-        while limit.is_exceeded() and (thread := first_other(self._idle, current)) is not None:
-            if not self._owners.is_above_share(thread.owner, limit):
-                thread = self._owners.idle_thread_above_share(limit, current) or thread
-            self._delete(thread)
-            evicted += 1
-        return evicted
-
-    def _evict_own(self, limit: Limit, current: Thread) -> int:
-        """Does what is to be done about the owner of ``current`` while a limit, which is exceeded, is."""
-        owner, owners = current.owner, self._owners
+        """Does what is to be done while a limit, which is exceeded, is."""
+        owners = self._owners
         evicted = 0
-        while owners.is_above_share(owner, limit) and (thread := first_other(owner.idle, current)) is not None:
+        if current is not None:
+            owner = current.owner
+            while owners.is_above_share(owner, limit) and (thread := first_other(owner.idle, current)) is not None:
+                self._delete(thread)
+                evicted += 1
+                if not limit.is_exceeded():
+                    return evicted
+            if limit is self._byte_limit:
+                self._trim(
+                    current, lambda: limit.is_exceeded() and owners.is_above_share(owner, limit), current.key.owner
+                )
+        while limit.is_exceeded() and (thread := first_other(self._idle, current)) is not None:
+            if not owners.is_above_share(thread.owner, limit):
+                thread = owners.idle_thread_above_share(limit, current) or thread
             self._delete(thread)
             evicted += 1
-            if not limit.is_exceeded():
-                return evicted
-        if limit is self._byte_limit:
-            self._trim(current, lambda: limit.is_exceeded() and owners.is_above_share(owner, limit), current.key.owner)
         return evicted
 
     def _trim(self, current: Thread | None, is_needed: Callable[[], bool], owner: str | None = None) -> None:
@@ -482,13 +480,12 @@ class MemoryStore:
             self._delete_oldest_run(current)
 
     def _warn_evicted(self) -> None:
-        if not self._has_evicted:
-            self._has_evicted = True
-            logger.warning(
-                "the memory store has reached its limits (max_threads=%d, max_bytes=%d) and evicts the least recently "
-                "used threads; this is logged once",
-                *self._given_limits,
-            )
+        self._has_evicted = True
+        logger.warning(
+            "the memory store has reached its limits (max_threads=%d, max_bytes=%d) and evicts the least recently "
+            "used threads; this is logged once",
+            *self._given_limits,
+        )
 
 
 def _snapshot(run: StoredRun, *, with_raw: bool) -> p.StoredRun:

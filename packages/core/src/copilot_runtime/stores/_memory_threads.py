@@ -32,7 +32,7 @@ from .._events import (
 from . import protocol as p
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
-_THREAD_BYTES = 1150  # with an active run
+_THREAD_BYTES = 1100  # with an active run
 _RUN_BYTES = 430
 _RECORD_BYTES = 32  # with its number, if that has been looked at
 _FRAME_BYTES = 40
@@ -75,9 +75,8 @@ def texts_size(texts: Collection[str]) -> int:
     return sum(map(_text_size, texts))
 
 
-def _names_size(*names: str | None) -> int:
-    """Returns the bytes that names take; an empty one takes none."""
-    return texts_size(list(filter(None, names)))
+def _name_size(name: str | None) -> int:
+    return _text_size(name) if name else 0
 
 
 class ActiveRun:
@@ -165,7 +164,8 @@ class StoredRun(CompactedFrames):
     ) -> None:
         # Their numbers are in their ids: pairs would be objects that the garbage collector looks at again and again.
         frames = tuple(frames_of(completion.records))
-        CompactedFrames.__init__(self, frames)
+        self.frames = self._stored = frames
+        self._numbers = None
         lease = live.lease
         self.ordinal = lease.run.ordinal
         self.run_id = lease.run_id
@@ -173,8 +173,6 @@ class StoredRun(CompactedFrames):
         self.has_run_error = completion.has_run_error
         self.was_stopped = completion.was_stopped
         self.recorded_by = completion.recorded_by
-        self.size = _RUN_BYTES + live.names_size + len(b"".join(frames)) + (_RECORD_BYTES + _FRAME_BYTES) * len(frames)
-        """The bytes that it takes, apart from those of its raw frames."""
         self.raw = raw
         """Its frames as they were sent, until they expire.
 
@@ -183,6 +181,10 @@ class StoredRun(CompactedFrames):
         """As in `protocol.RunCompletion`, as long as there are raw frames."""
         self.expires_at = expires_at
         """When the raw frames expire, by the monotonic clock."""
+        self.size = live.names_size + _records_size(frames)
+        """The bytes that it takes."""
+        if raw is not None:
+            self.size += _raw_size(raw, self.duplicates)
 
     # Each is another one, whatever its frames.
     __eq__ = object.__eq__
@@ -193,20 +195,29 @@ class StoredRun(CompactedFrames):
         return None if self.raw is None else split_frames(self.raw)
 
     def drop_raw(self) -> int:
-        """Drops the frames as they were sent, and returns how many bytes they took."""
-        before = self.total_size
-        self.raw, self.duplicates = None, _NO_DUPLICATES
-        return before - self.size
-
-    @property
-    def total_size(self) -> int:
-        """The bytes that it takes."""
+        """Drops the frames as they were sent, and returns by how much that changes `size`."""
         if self.raw is None:
-            return self.size
-        size = self.size + len(self.raw)
-        if self.duplicates:
-            size += sys.getsizeof(self.duplicates) + _NUMBER_BYTES * len(self.duplicates)
-        return size
+            return 0
+        change = -_raw_size(self.raw, self.duplicates)
+        self.raw, self.duplicates = None, _NO_DUPLICATES
+        self.size += change
+        return change
+
+    def measured_size(self) -> int:
+        """Returns what `size` has to be, from all that the run has."""
+        names_size = texts_size((self.run_id, self.agent_id))
+        raw_size = 0 if self.raw is None else _raw_size(self.raw, self.duplicates)
+        return names_size + _records_size(self.frames) + raw_size
+
+
+def _records_size(frames: Sequence[bytes]) -> int:
+    return _RUN_BYTES + (_RECORD_BYTES + _FRAME_BYTES) * len(frames) + len(b"".join(frames))
+
+
+def _raw_size(raw: bytes, duplicates: Set[int]) -> int:
+    if not duplicates:
+        return len(raw)
+    return len(raw) + sys.getsizeof(duplicates) + _NUMBER_BYTES * len(duplicates)
 
 
 MessageIds = dict[str, int]
@@ -219,27 +230,22 @@ Never changed: `RunStarted` passes its keys on.
 _NO_IDS: MessageIds = {}
 
 
-def _table_size(ids: MessageIds) -> int:
-    # What `sys.getsizeof` returns, in a fraction of the time.
-    return _HEADER_BYTES + ids.__sizeof__()
-
-
 def ids_size(ids: MessageIds) -> int:
     """Returns the bytes that ids take."""
-    return _table_size(ids) + texts_size(ids) if ids else 0
+    return _HEADER_BYTES + ids.__sizeof__() + texts_size(ids) if ids else 0
 
 
 def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageIds, int]:
     """Returns the ids once another run has ended, and how many more bytes they take."""
     if not ids:
         result = dict.fromkeys(new, ordinal)
-        return result, ids_size(result)
+        return result, _HEADER_BYTES + result.__sizeof__() + texts_size(new)
     result, growth = ids.copy(), 0
     for text in new:
         if result.pop(text, None) is None:  # one that is there already moves to the end
             growth += _text_size(text)
         result[text] = ordinal
-    return result, growth + _table_size(result) - _table_size(ids)
+    return result, growth + result.__sizeof__() - ids.__sizeof__()
 
 
 def ids_without_runs(ids: MessageIds, ordinal: int) -> tuple[MessageIds, int]:
@@ -250,7 +256,7 @@ def ids_without_runs(ids: MessageIds, ordinal: int) -> tuple[MessageIds, int]:
     result = ids.copy()
     for text in old:
         del result[text]
-    growth = (_table_size(result) if result else 0) - _table_size(ids)
+    growth = result.__sizeof__() - ids.__sizeof__() if result else -_HEADER_BYTES - ids.__sizeof__()
     return result, growth - sum(map(_text_size, old))
 
 
@@ -345,7 +351,7 @@ class Thread:
         """As in `Messages`, like the next two: of the last run that had any."""
         self.messages_run: StoredRun | None = None
         self.last_agent_event = 0
-        self.size = _NEW_THREAD_BYTES + _names_size(*key) + (0 if live is None else live.size)
+        self.size = _NEW_THREAD_BYTES + texts_size(key) + (0 if live is None else live.size)
         """The bytes that it takes, counted by its store: each call would look at all of its runs otherwise."""
 
     @property
@@ -355,30 +361,19 @@ class Thread:
 
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the thread has."""
-        size = _THREAD_BYTES + _names_size(*self.key, self.name) + len(self.messages_data)
+        size = _THREAD_BYTES + texts_size(self.key) + _name_size(self.name) + len(self.messages_data)
         size += ids_size(self.event_messages) + ids_size(self.input_messages)
         if self.live is not None:
             size += self.live.size
-        return size + sum(run.total_size for run in self.runs)
+        return size + sum(run.measured_size() for run in self.runs)
 
     # Each of these returns by how much `size` has to change.
 
     def rename(self, name: str) -> int:
         """Sets the name."""
-        change = _names_size(name) - _names_size(self.name)
+        change = _name_size(name) - _name_size(self.name)
         self.name = name
         return change
-
-    def begin_run(self, live: ActiveRun) -> int:
-        """Sets the active run, with its ordinal."""
-        self.ordinal = live.lease.run.ordinal
-        self.live = live
-        return live.size
-
-    def end_run(self, live: ActiveRun) -> int:
-        """Removes the active run, of which nothing is kept yet."""
-        self.live = None
-        return -live.size
 
     def add_run(self, run: StoredRun, completion: p.RunCompletion, messages: bytes | None, now: float) -> int:
         """Adds a run that has just ended, with its `messages_data`."""
@@ -386,7 +381,7 @@ class Thread:
         self.updated_at = now
         self.agent_id = run.agent_id
         self.runs.append(run)
-        change = run.total_size
+        change = run.size
         if completion.event_messages:
             self.event_messages, more = ids_with_run(self.event_messages, run.ordinal, completion.event_messages)
             change += more
@@ -400,7 +395,7 @@ class Thread:
     def delete_oldest_run(self) -> tuple[StoredRun, int]:
         """Deletes the oldest run, and returns it as well."""
         run = self.runs.pop(0)
-        change = -run.total_size
+        change = -run.size
         if self.messages_run is run:
             change += self._replace_messages(encode_messages(self.messages.decode()), None, 0)
         self.event_messages, more = ids_without_runs(self.event_messages, run.ordinal)
