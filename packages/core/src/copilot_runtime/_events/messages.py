@@ -8,15 +8,12 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from .compaction import CompactedFrame
+from .compaction import CompactedFrame, frames_of
 from .json_patch import CopyBudget, patch_or_restore
 from .sse import Event, decode
 from .surrogates import ends_with_half, join_surrogates
 
 Message = dict[str, Any]
-
-_TYPE = re.compile(rb'data: \{"type":"(\w+)"')
-"""The type of a frame's event, where it comes first."""
 
 
 def apply_events(messages: Sequence[Mapping[str, Any]], events: Iterable[Event]) -> list[Message]:
@@ -28,7 +25,7 @@ def apply_events(messages: Sequence[Mapping[str, Any]], events: Iterable[Event])
 
 
 def messages_after_run(
-    messages: Sequence[Mapping[str, Any]], records: Iterable[CompactedFrame], last_agent_event: int
+    messages: Sequence[Mapping[str, Any]], records: Sequence[CompactedFrame], last_agent_event: int
 ) -> list[Message]:
     """Returns a thread's messages after a run, in wire form.
 
@@ -38,15 +35,10 @@ def messages_after_run(
         last_agent_event: The number of the last event that the agent itself emitted. Later events completed
             the run and leave no message.
     """
+    # Others, such as RUN_STARTED, which may repeat a long input, need not be parsed.
+    found = [records[index] for index, frame in enumerate(frames_of(records)) if not _OTHER.match(frame)]
     # By number and not in the order of the replay, which places a message where it ended.
-    frames = (record.frame for record in sorted(records) if record.number <= last_agent_event)
-    return apply_events(messages, (decode(frame) for frame in frames if _may_concern_messages(frame)))
-
-
-def _may_concern_messages(frame: bytes) -> bool:
-    """Returns False for an event that need not be parsed, such as RUN_STARTED, which may repeat a long input."""
-    found = _TYPE.search(frame)
-    return found is None or found[1].decode() in _REDUCERS
+    return apply_events(messages, (decode(frame) for number, frame in sorted(found) if number <= last_agent_event))
 
 
 class MessageFold:
@@ -279,3 +271,6 @@ _REDUCERS: Mapping[str, Callable[[MessageFold, Event], None]] = {
 
 REDUCED_TYPES = frozenset(_REDUCERS)
 """The types of events that change messages."""
+
+_OTHER = re.compile(rb'[^{]*\{"type":"(?!(?:%b)")\w+"' % "|".join(_REDUCERS).encode())
+"""The beginning of a frame whose event changes no messages, if its type comes first."""
