@@ -251,15 +251,16 @@ class RunPersistence:
 
     def _flush(self, writers: Sequence[RunWriter]) -> None:
         locked: list[RunWriter] = []
+        is_alone = len(writers) == 1
         try:
             for writer in writers:
                 # Where there are several, two threads might wait for each other.
-                if not writer.flush_lock.acquire(blocking=len(writers) == 1):
+                if not writer.flush_lock.acquire(blocking=is_alone):
                     self._flush_later(writer)
-                elif writer.is_closed or not writer.has_unflushed:
-                    writer.flush_lock.release()
-                else:
+                elif writer.needs_flush:
                     locked.append(writer)
+                else:
+                    writer.flush_lock.release()
             batches = [writer.batch() for writer in locked]
             refused = self._store.append(batches) if batches else {}
             self._flush_outage.recovered()

@@ -107,9 +107,9 @@ class RunWriter:
             run.mark_lost_threadsafe()
 
     @property
-    def has_unflushed(self) -> bool:
-        """Whether the store lacks frames; to be called with the flush lock held."""
-        return len(self.log.pieces) > self.flushed_pieces
+    def needs_flush(self) -> bool:
+        """Whether the store lacks frames that do not come with the run's end; with the flush lock held."""
+        return len(self.log.pieces) > self.flushed_pieces and not self.is_closed
 
     def unflushed_pieces(self) -> Sequence[Piece]:
         """Returns the frames that the store does not have; to be called with the flush lock held."""
@@ -127,10 +127,12 @@ class RunWriter:
     def batch(self) -> Batch:
         """Returns what a flush has to store; to be called with the flush lock held."""
         self.unflushed_bytes = 0
-        frames = self.log.frames_of(self.unflushed_pieces())
-        return Batch(self.lease, frames, self.log.duplicates, self.flushed_frames + len(frames))
+        log = self.log
+        frames = log.frames_of(log.pieces[self.flushed_pieces :])
+        return Batch(self.lease, frames, log.duplicates, self.flushed_frames + len(frames))
 
     def mark_flushed(self, batch: Batch) -> None:
         """Records that a batch was stored; to be called with the flush lock held."""
-        self.flushed_pieces += len(pieces_of_frames(batch.frames))
-        self.flushed_frames += len(batch.frames)
+        frames = batch.frames
+        self.flushed_pieces += len(pieces_of_frames(frames))
+        self.flushed_frames += len(frames)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from .._concurrency import loops
-from ..stores.protocol import FOLLOWED_SECONDS, LeaseSignal, RunStore
+from ..stores.protocol import FOLLOWED_SECONDS, Lease, LeaseSignal, RunStore
 from .endings import STOPPED_BY_USER
 from .optional_members import find_watching
 from .outage_log import OutageLog
@@ -39,7 +39,8 @@ class SignalPoller:
         self._poll_seconds = poll_seconds
         self._wait_seconds = poll_seconds if self._watching is None else min(WATCH_SECONDS, poll_seconds)
         self._on_followed = on_followed
-        self._writers: dict[RunWriter, None] = {}
+        self._writers: dict[RunWriter, Lease] = {}
+        """The runs, with their leases, so that these need not be collected for each poll."""
         self._unwatched: deque[RunWriter] = deque()
         """Runs that have begun since the thread last looked."""
         self._watches: dict[RunWriter, Callable[[], None]] = {}
@@ -55,7 +56,7 @@ class SignalPoller:
 
     def add(self, writer: RunWriter) -> None:
         """Polls for the signals of a run from now on."""
-        self._writers[writer] = None
+        self._writers[writer] = writer.lease
         if self._watching is not None:
             self._unwatched.append(writer)
         if not self._has_writers.is_set():
@@ -81,9 +82,10 @@ class SignalPoller:
                 if self._watching is None or now >= next_poll:
                     next_poll = now + self._poll_seconds
                     self._changed.clear()
-                    self._poll(list(self._writers))
+                    self._poll(self._writers.copy())
                 elif self._changed:
-                    self._poll(_take_all(self._changed))
+                    changed = _take_all(self._changed)
+                    self._poll({writer: writer.lease for writer in changed if not writer.is_closed})
 
     def _watch_new(self) -> None:
         if self._watching is None:
@@ -104,20 +106,20 @@ class SignalPoller:
         self._changed.append(writer)
         self._is_woken.set()
 
-    def _poll(self, writers: Sequence[RunWriter]) -> None:
-        polled = [writer for writer in writers if not writer.is_closed]
-        for writer in [writer for writer in polled if writer.loop.is_closed()]:
-            self.discard(writer)  # nothing on that loop can ever end the run
+    def _poll(self, writers: Mapping[RunWriter, Lease]) -> None:
+        if any(loop.is_closed() for loop in {writer.loop for writer in writers}):
+            for writer in [writer for writer in writers if writer.loop.is_closed()]:
+                self.discard(writer)  # nothing on that loop can ever end the run
         try:
-            signals = self._store.poll_signals([writer.lease for writer in polled]) if polled else {}
+            signals = self._store.poll_signals(list(writers.values())) if writers else {}
         except Exception as error:
             self._outage.failed(error)
             return
         self._outage.recovered()
         if not signals:  # usually: leases take long to hash
             return
-        for writer in polled:
-            signal = signals.get(writer.lease)
+        for writer, lease in writers.items():
+            signal = None if writer.is_closed else signals.get(lease)
             if signal is LeaseSignal.STOP:
                 writer.stop(STOPPED_BY_USER)
             elif signal is LeaseSignal.LOST:
