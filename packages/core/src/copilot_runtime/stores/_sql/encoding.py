@@ -18,6 +18,10 @@ from .. import protocol as p
 
 T = TypeVar("T")
 
+blob_value = bytearray
+"""Returns bytes as `sqlite3` takes them over fastest: it looks for an adapter of all that is no exact `bytearray`, text
+or number, which takes longer than to copy them."""
+
 MAX_SECONDS = 1e11
 """Later than any time that can be: the year 5138."""
 
@@ -48,12 +52,6 @@ def blob(value: Any, stored_checksum: Any, seed: int = 0) -> bytes:
     if not isinstance(value, bytes) or checksum(value, seed) != stored_checksum:
         raise ValueError("bytes that are not those that were stored")
     return value
-
-
-def blob_value(data: bytes) -> bytearray:
-    """Returns bytes as `sqlite3` takes them over fastest: it looks for an adapter of all that is no exact `bytearray`,
-    text or number, which takes longer than to copy them."""
-    return bytearray(data)
 
 
 def parse_list(value: Any, kind: type[T]) -> list[T]:
@@ -106,7 +104,10 @@ def parse_duplicates(value: Any) -> frozenset[int]:
 
 def merged(batches: Sequence[p.Batch]) -> Collection[p.Batch]:
     """Returns batches of which no two are of the same run: a statement must not update a row twice."""
-    by_lease: dict[int, p.Batch] = {}
+    by_lease = {batch.lease.token: batch for batch in batches}
+    if len(by_lease) == len(batches):
+        return batches
+    by_lease.clear()
     for batch in batches:
         before = by_lease.get(batch.lease.token)
         if before is not None:

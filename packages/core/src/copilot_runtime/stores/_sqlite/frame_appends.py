@@ -75,6 +75,8 @@ class FrameAppends:
                 if run.uncounted_bytes > max_uncounted:
                     self._count_bytes(db, run)
             too_large = {run.token for run in large if run.size > max_bytes}
+            if not too_large:
+                return {}
             return {batch.lease: p.RunTooLarge() for batch in batches if batch.lease.token in too_large}
 
         return self._writer.write(work)

@@ -32,26 +32,23 @@ class LiveAppends:
     """The frames of batches, serialised: to be done before the transaction, during which no other process can write.
 
     Args:
-        batches: No two are of the same run.
+        batches: At least one, and no two of the same run.
     """
 
     def __init__(self, batches: Iterable[p.Batch]) -> None:
-        self._tokens: set[int] = set()
-        self.size = self.stored_bytes = 0
-        """How many bytes the frames have, and about how many bytes of the file they take."""
-        self._runs: list[tuple[object, ...]] = []
-        self._frames: list[tuple[object, ...]] = []
-        for lease, frames, duplicates, frame_count in batches:
-            token, data, count = lease.token, join_frames(frames), len(frames)
+        self._runs: list[tuple[int, int, int, int, int, str]] = []
+        self._frames: list[tuple[int, int, int, bytearray]] = []
+        for (_, _, token), frames, duplicates, frame_count in batches:
+            data, count = join_frames(frames), len(frames)
             # No run has so few as none in particular are expected: `append` finds that out.
             length, before = len(data), -1 if frame_count is None else frame_count - count
-            stored_bytes = frames_bytes(length)
-            self.size += length
-            self.stored_bytes += stored_bytes
-            self._tokens.add(token)
-            self._runs.append((token, before, count, stored_bytes, length, format_list(duplicates)))
+            self._runs.append((token, before, count, frames_bytes(length), length, format_list(duplicates)))
             if count:
                 self._frames.append((token, before + 1, checksum(data, before + 1), blob_value(data)))
+        tokens, _, _, stored, lengths, _ = zip(*self._runs, strict=True)
+        self._tokens = frozenset(tokens)
+        self.size, self.stored_bytes = sum(lengths), sum(stored)
+        """How many bytes the frames have, and about how many bytes of the file they take."""
 
     def append(self, db: Db) -> bool:
         """Appends them. Returns False if not all of the runs are active and have the frames that are expected."""

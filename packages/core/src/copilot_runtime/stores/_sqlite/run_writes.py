@@ -126,13 +126,16 @@ class PreparedEnd:
         message_ids = self._message_ids
         if message_ids is not None:
             added += rows.store_messages(db, thread, run.messages, replaces=runs > 0)
-        [(runs,)] = db.execute(
+        # No row is returned for each run: the thread would wait for an event loop that is busy.
+        updated = db.execute(
             "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
             " recent_ids = ?, ids_until = coalesce(?, ids_until),"
             " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
             " message_ids = coalesce(?, message_ids), bytes = bytes + ?"
             " + length(CAST(coalesce(?, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
-            f" WHERE id = ? RETURNING {rows.RUNS}",
+            " WHERE id = ?",
             (agent_id, now, now, recent_ids, ids_until, now, message_ids, added, message_ids, thread),
-        ).fetchall()
-        return Growth(thread, runs, added)
+        ).rowcount
+        if not updated:
+            raise ValueError("an active run without a thread")
+        return Growth(thread, runs + 1, added)

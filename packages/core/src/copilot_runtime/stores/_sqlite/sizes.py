@@ -92,4 +92,6 @@ def text_bytes(text: str | bytes) -> int:
 
 
 def _length(column: str | bytes | int) -> int:
-    return column if isinstance(column, int) else text_bytes(column)
+    if isinstance(column, int):
+        return column
+    return len(column) if isinstance(column, bytes) or column.isascii() else len(column.encode())
