@@ -53,6 +53,16 @@ def in_front() -> Any:
     return CopilotMiddleware(get_asgi_application(), path=MOUNT, runtime=_runtime(), framework=django_context)
 
 
+def bare_on_wsgi() -> Any:
+    """Returns a WSGI project with the runtime in its URLconf and nothing else, as its floor is one of views alone."""
+    from django.core.wsgi import get_wsgi_application
+
+    from tests.fixtures import django_site
+
+    django_site.configure({MOUNT: {"runtime": _runtime()}}, MIDDLEWARE=(), INSTALLED_APPS=(), DATABASES={})
+    return get_wsgi_application()
+
+
 def empty() -> Any:
     """Returns a project without the runtime, whose views send ready-made bytes: what is Django's own cost."""
     from django.core.asgi import get_asgi_application

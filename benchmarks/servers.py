@@ -34,7 +34,7 @@ OURS: Mapping[str, Server] = {
     "ours-asgi-model": Server("asgi", "bench-model"),
     "ours-wsgi": Server("wsgi"),
     "ours-flask": Server("flask"),
-    "ours-django-wsgi": Server("django-wsgi"),
+    "ours-django-wsgi": Server("django-wsgi", factory="benchmarks.django:bare_on_wsgi"),
     "ours-django-asgi": Server("django-asgi", factory="benchmarks.django:in_front"),
     "ours-asgi-sqlite": Server("asgi", has_sqlite_store=True),
     "ours-wsgi-sqlite": Server("wsgi", has_sqlite_store=True),
