@@ -119,9 +119,10 @@ class _StreamResponse(StreamingHttpResponse):
     """
 
     def __init__(self, content: Iterable[bytes] | AsyncChunks, *, status: int, headers: Mapping[str, str]) -> None:
-        super().__init__(content, status=status)
-        for name, field in headers.items():  # after the content, which removes the length
-            self[name] = field
+        super().__init__(content, status=status, headers=headers)
+        length = headers.get("content-length")
+        if length is not None:  # which the content has removed
+            self["content-length"] = length
 
     def _set_streaming_content(self, value: Any) -> None:
         super()._set_streaming_content(value)  # type: ignore[misc]
