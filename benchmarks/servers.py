@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.fixtures.configs import CONFIGURATIONS
 from tests.serve import Command, ServerOptions, app_command, command
 
 
@@ -25,7 +26,8 @@ class Server:
     def command(self, store: str) -> Command:
         """Returns how to start it, on port ``{port}``. ``store`` is the URL of a SQLite store."""
         if self.factory is not None:
-            return app_command(self.adapter, ServerOptions(factory=self.factory, port="{port}"))
+            threads = CONFIGURATIONS[self.config].threads
+            return app_command(self.adapter, ServerOptions(factory=self.factory, port="{port}", threads=threads))
         return command(self.adapter, self.config, "{port}", store=store if self.has_sqlite_store else None)
 
 
@@ -34,7 +36,8 @@ OURS: Mapping[str, Server] = {
     "ours-asgi-model": Server("asgi", "bench-model"),
     "ours-wsgi": Server("wsgi"),
     "ours-flask": Server("flask"),
-    "ours-django-wsgi": Server("django-wsgi", factory="benchmarks.django:bare_on_wsgi"),
+    "ours-django-wsgi": Server("django-wsgi"),
+    "ours-django-wsgi-bare": Server("django-wsgi", factory="benchmarks.django:bare_on_wsgi"),
     "ours-django-asgi": Server("django-asgi", factory="benchmarks.django:in_front"),
     "ours-asgi-sqlite": Server("asgi", has_sqlite_store=True),
     "ours-wsgi-sqlite": Server("wsgi", has_sqlite_store=True),
