@@ -502,7 +502,7 @@ class RunRecorder:
     def _append(self, event: Event, rule: _EventRule) -> None:
         has_only_strings = rule.schema.has_only_strings(event)
         if not has_only_strings:
-            event = rule.schema.validate(event)
+            event = rule.schema.validate_fully(event)
         delta_id = rule.delta_id
         if delta_id is not None and len(event) == PLAIN_SIZE:
             event = in_order(event, delta_id)
