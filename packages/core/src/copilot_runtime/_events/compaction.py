@@ -175,7 +175,7 @@ class Compactor:
         if self._states is not None:  # of a run that never reached a terminal event
             self._out += [record.frame for record in self._states]
             self._is_disordered = True
-        records = CompactedFrames(split_pieces(self._out) if self.has_bursts else cast(list[bytes], self._out))
+        records = CompactedFrames(split_pieces(self._out) if self.has_bursts else cast("list[bytes]", self._out))
         return _with_own_ids(records, self._merged_states or ()) if self._is_disordered else records
 
     def _flush_open(self) -> None:

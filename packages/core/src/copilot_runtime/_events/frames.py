@@ -76,13 +76,14 @@ def count_frames(pieces: Sequence[Piece]) -> int:
 
 def as_frames(pieces: Sequence[Piece], count: int) -> Sequence[bytes]:
     """Returns the ``count`` frames of pieces, which are not split before someone needs that."""
-    return cast(Sequence[bytes], pieces) if count == len(pieces) else Frames(pieces, count)
+    # Quoted: to make the type would take much longer than all the rest.
+    return cast("Sequence[bytes]", pieces) if count == len(pieces) else Frames(pieces, count)
 
 
 def frames_after(pieces: Sequence[Piece], seen: int, count: int) -> Sequence[bytes]:
     """Returns the frames after the first ``seen`` of ``count`` that pieces have."""
     if count == len(pieces):
-        return cast(Sequence[bytes], pieces)[seen:]
+        return cast("Sequence[bytes]", pieces)[seen:]
     rest, index = find_frame(pieces, seen)
     return [*rest, *split_pieces(pieces[index:])]
 

@@ -331,7 +331,7 @@ class RunRecorder:
     def _take_deltas(self) -> tuple[list[Piece], int, bool]:
         """Records the plain deltas that have come since the last other event, of which there is one or more.
 
-        Returns what `take` does, of these alone.
+        Returns what `take` does: of these alone, or of all that is pending if one was cut inside of a character.
         """
         deltas, stream = self._deltas, self._stream
         assert stream is not None
