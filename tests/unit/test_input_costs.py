@@ -40,6 +40,7 @@ from copilot_runtime._http.cors import (
     preflight,
     reject_cross_site,
 )
+from copilot_runtime._http.encoded_headers import decode_headers
 from copilot_runtime._http.form import make_form_parts
 from copilot_runtime._http.forward_headers import merge_headers
 from copilot_runtime._http.headers import media_type
@@ -78,7 +79,7 @@ REFUSALS = (ValueError, BodyError, HTTPError, InvalidRunInput, TranscriptionErro
 
 READING = (
     "_cli.trusted_hosts", "_events.content", "_events.cursor", "_events.surrogates", "_http.ambient",
-    "_http.body_readers", "_http.cors", "_http.form", "_http.forward_headers", "_http.headers",
+    "_http.body_readers", "_http.cors", "_http.encoded_headers", "_http.form", "_http.forward_headers", "_http.headers",
     "_http.multipart", "_http.target", "_http.url_safety",
     "_log_text",
     "_server.cors_log", "_server.endpoints.attachment_urls", "_server.endpoints.audio",
@@ -349,6 +350,14 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "fields": of(lambda n: many_headers(n), lambda headers: headers.multi_items())
     },
     "_http.headers.Headers.get": {"fields": of(lambda n: n, lambda n: many_headers(n).get("host"))},
+    "_http.headers.Headers.has_in_names": {
+        "fields": of(lambda n: many_headers(n), lambda headers: headers.has_in_names("x-"))
+    },
+    "_http.encoded_headers.decode_headers": {
+        "fields": of(
+            lambda n: [(b"x-%d" % at, b"value") for at in range(n)], lambda fields: decode_headers(fields).multi_items()
+        )
+    },
     "_http.headers.Headers.items": {"fields": of(lambda n: n, lambda n: many_headers(n).items())},
     "_http.headers.Headers.set_all": {
         "fields": of(lambda n: many_headers(n), lambda headers: headers.set_all([("a", "b"), ("host", "c")]))

@@ -6,7 +6,7 @@ import asyncio
 import functools
 from typing import Unpack, overload
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Headers, Request, Response
+from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Request, Response
 from copilot_runtime.adapters import (
     MAX_KEPT_CHARACTERS,
     SHUTTING_DOWN,
@@ -15,6 +15,7 @@ from copilot_runtime.adapters import (
     FrameworkContext,
     HandlerOptions,
     build_handler,
+    decode_headers,
     ensure_handler,
     framework_scope,
     response_stream,
@@ -146,7 +147,7 @@ def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody,
         path=path,
         root_path=root_path,
         query_string=scope.get("query_string", b"").decode("latin-1"),
-        headers=Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]),
+        headers=decode_headers(scope["headers"]),
         body=AsyncBody(limits, body.receive_chunk, body.has_ended) if body.may_exist else b"",
         native=scope,
     )

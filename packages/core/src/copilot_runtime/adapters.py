@@ -13,6 +13,7 @@ from ._concurrency.lifecycle import end_process_runs
 from ._concurrency.server_shutdown import note_gunicorn_worker, note_quick_shutdown
 from ._http.body import RequestBody, UnreadableBody
 from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
+from ._http.encoded_headers import decode_headers
 from ._http.environ import environ_headers
 from ._http.form import make_form_parts
 from ._http.streaming import AsyncStreamIterator, StreamSource
@@ -42,6 +43,7 @@ __all__ = [
     "begin_response",
     "build_handler",
     "coerce_handler",
+    "decode_headers",
     "drain_socket",
     "end_process_runs",
     "ensure_handler",

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.utils.encoding import repercent_broken_unicode
 
 from copilot_runtime import CopilotRuntime, EventStream, Headers, Request, Response
-from copilot_runtime.adapters import RequestBody, environ_headers, split_raw_target, wsgi_body
+from copilot_runtime.adapters import RequestBody, decode_headers, environ_headers, split_raw_target, wsgi_body
 
 from ._body import DjangoBody
 
@@ -65,8 +65,7 @@ def _raw_target(django_request: HttpRequest) -> bytes | str | None:
 
 def _headers(django_request: HttpRequest) -> Headers:
     if isinstance(django_request, ASGIRequest):
-        raw_headers = django_request.scope["headers"]
-        return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw_headers)
+        return decode_headers(django_request.scope["headers"])
     return Headers(environ_headers(django_request.META))
 
 
