@@ -164,7 +164,7 @@ def test_closed_loop_has_its_streams_read_no_further_from_another_loop_of_its_th
     """As that of a server that does not cancel its tasks: what waits there can be neither resumed nor sent for."""
     log = RunLog(None, "r", "a")
     callbacks = ReaderCallbacks(lambda _: None, lambda _: None)
-    chunks = aiter(EventStream(RunReader(log=log, callbacks=callbacks)))
+    chunks = aiter(EventStream(RunReader(log, callbacks)))
 
     async def waits() -> None:
         waiting = chunks.wait(0, is_lasting=True)

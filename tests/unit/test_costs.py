@@ -22,8 +22,9 @@ from ag_ui.core import (
 from ag_ui.core import Tool as FrontendTool
 
 from copilot_runtime import __version__
-from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.readers import ReaderCallbacks
 from copilot_runtime._engine.replay import replay
+from copilot_runtime._engine.replay_readers import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.stored_interrupts import StoredInterrupts, changed_calls
 from copilot_runtime._events import Burst, CompactedFrames, Cursor, apply_events, format_frame
@@ -103,7 +104,7 @@ class _Drain:
 
     def __init__(self, history: list[bytes]) -> None:
         callbacks = ReaderCallbacks(lambda reader: None, lambda reader: None)
-        self._reader = RunReader(log=None, history=history, callbacks=callbacks)
+        self._reader = ReplayReader(log=None, history=history, callbacks=callbacks)
 
     def __call__(self) -> None:
         while self._reader.read_available() is not None:
@@ -120,7 +121,7 @@ def test_resumed_reader_of_an_active_run_that_has_yet_to_reach_its_place() -> No
     def prepare(size: int) -> Callable[[], object]:
         callbacks = ReaderCallbacks(lambda reader: None, lambda reader: None)
         log = RunLog(None, "r", "a")
-        reader = RunReader(log=log, seen=10**9, callbacks=callbacks)
+        reader = ReplayReader(log=log, seen=10**9, callbacks=callbacks)
 
         def run() -> None:
             for _ in range(size):

@@ -292,9 +292,7 @@ def test_first_chunk_of_a_run_that_another_process_has_taken_over_is_a_comment()
 
 def test_first_chunk_of_a_reader_that_is_closed_meanwhile_does_not_wait() -> None:
     log = RunLog(None, "r", "a", is_starting=True)
-    chunks = SyncStreamIterator(
-        RunReader(log=log, callbacks=ReaderCallbacks(lambda _: None, lambda _: None)), CONNECTED
-    )
+    chunks = SyncStreamIterator(RunReader(log, ReaderCallbacks(lambda _: None, lambda _: None)), CONNECTED)
     read: list[bytes] = []
     thread = threading.Thread(target=lambda: read.extend(chunks), daemon=True)
     thread.start()
@@ -328,7 +326,7 @@ def test_first_chunk_when_the_run_starts_between_any_two_looks(
                 starts.pop()(log)
             return super().__getattribute__(name)
 
-    source = Source(log=log, callbacks=ReaderCallbacks(lambda _: None, lambda _: None))
+    source = Source(log, ReaderCallbacks(lambda _: None, lambda _: None))
     chunks = SyncStreamIterator(source, CONNECTED)
     read: list[bytes] = []
     thread = threading.Thread(target=lambda: read.append(next(chunks)), daemon=True)

@@ -7,7 +7,8 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.readers import ReaderCallbacks
+from copilot_runtime._engine.replay_readers import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Burst, Piece, as_frames, count_frames, join_frames, pieces_of_frames
 from copilot_runtime._events.frames import frames_after
@@ -40,7 +41,7 @@ def log_of(pieces: list[Piece], *, duplicates: set[int], is_foreign: bool) -> Ru
 
 
 def read(log: RunLog, seen: int, *, skip_duplicates: bool) -> bytes:
-    reader = RunReader(log=log, seen=seen, skip_duplicates=skip_duplicates, callbacks=CALLBACKS)
+    reader = ReplayReader(log=log, seen=seen, skip_duplicates=skip_duplicates, callbacks=CALLBACKS)
     return b"".join(iter(lambda: reader.read_available() or b"", b""))
 
 

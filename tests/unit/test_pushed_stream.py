@@ -21,7 +21,7 @@ class Response:
     """A task that sends what it reads, and has the rest pushed while it waits."""
 
     def __init__(self, log: RunLog, send: Callable[[bytes], Coroutine[Any, Any, None]] | None = None) -> None:
-        self.reader = RunReader(log=log, callbacks=ReaderCallbacks(lambda _: None, lambda _: None))
+        self.reader = RunReader(log, ReaderCallbacks(lambda _: None, lambda _: None))
         self.sent: list[bytes] = []
         self.wakes = 0
         self._send = send or self._keep
@@ -240,7 +240,7 @@ def test_pushed_stream_that_is_cancelled_sends_nothing_more() -> None:
 def test_pushed_stream_of_a_server_without_tasks_pushes_nothing() -> None:
     async def test() -> None:
         log = new_log()
-        reader = RunReader(log=log, callbacks=ReaderCallbacks(lambda _: None, lambda _: None))
+        reader = RunReader(log, ReaderCallbacks(lambda _: None, lambda _: None))
 
         async def send(message: object) -> None:
             raise AssertionError("not while it waits")

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copilot_runtime._engine.endings import LOST, STOPPED_BY_USER
-from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.readers import ReaderCallbacks
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime._engine.replay import replay
+from copilot_runtime._engine.replay_readers import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Cursor, RunEnding, RunRecorder, is_terminal
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
@@ -142,7 +143,7 @@ def test_resume_before_the_run_is_reaped_every_reader_receives_the_end(
         assert cursor is not None
         log = RunLog(None, "r", "a")
         log.extend(found.raw[:first])
-        reader = RunReader(log=log, seen=cursor.number, callbacks=ReaderCallbacks(id, id))
+        reader = ReplayReader(log=log, seen=cursor.number, callbacks=ReaderCallbacks(id, id))
         received = reader.read_available() or b""
         log.extend(found.raw[first:])
         received += reader.read_available() or b""

@@ -8,6 +8,7 @@ import pytest
 
 from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.replay import replay
+from copilot_runtime._engine.replay_readers import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Cursor, RunRecorder
 from copilot_runtime.stores.protocol import ActiveRun, RunKey, StoredRun, ThreadKey, ThreadSnapshot
@@ -102,7 +103,7 @@ class Thread:
             for held in range(1, len(self.frames) + 1):
                 log = self.log(0 if step_by_step else held)
                 if kind == "run":
-                    received, reader = [], RunReader(log=log, callbacks=CALLBACKS)
+                    received, reader = [], RunReader(log, CALLBACKS)
                 else:
                     before = [record.frame for record in self.history.records]
                     received, reader = before[: BEFORE[kind]], connect(self.active, log, CURSORS[kind])
@@ -132,7 +133,7 @@ class Thread:
 
 def connect(thread: ThreadSnapshot, log: RunLog, cursor: Cursor | None) -> RunReader:
     replayed = replay(thread, cursor)
-    return RunReader(
+    return ReplayReader(
         log=log if thread.live else None,
         seen=replayed.live_offset,
         history=replayed.history,

@@ -33,6 +33,7 @@ from .persistence import RunPersistence
 from .readers import RunReader
 from .remote_runs import RemoteRunFollower
 from .replay import replay
+from .replay_readers import ReplayReader
 from .run import Run, RunServices
 from .run_end_notifier import RunEndNotifier
 from .run_limits import RunSlot
@@ -182,7 +183,7 @@ class Engine:
             else:
                 run = self._runs.on_threads.get(live.run)
                 log = run.log if run is not None else self._remote_runs.log(live.run, live.run_id, live.agent_id)
-            reader = RunReader(
+            reader = ReplayReader(
                 log=log,
                 seen=replayed.live_offset,
                 history=replayed.history,
@@ -248,7 +249,7 @@ class Engine:
         return await self.async_store.read(thread, touch=touch, raw_ordinal=raw_ordinal)
 
     def _reader(self, log: RunLog) -> RunReader:
-        return RunReader(log=log, callbacks=self._subscribers.callbacks)
+        return RunReader(log, self._subscribers.callbacks)
 
     def _launch(
         self,

@@ -12,16 +12,12 @@ from .._events import (
     KEEP_ALIVE,
     Burst,
     Piece,
-    count_frames,
     error_frame,
-    is_reapers,
     join_pieces,
-    joined_id,
-    last_frame,
     repair_frames,
     split_pieces,
 )
-from .endings import SERVER_SHUTDOWN, SLOW_READER, lost_ending
+from .endings import SERVER_SHUTDOWN, SLOW_READER
 from .run_log import RunLog
 
 MAX_CHUNK_PIECES = 512
@@ -264,15 +260,10 @@ class BodyReader(BaseReader):
 
 
 class RunReader(BaseReader):
-    """Reads first the frames of stored runs, and then an active run.
+    """Reads an active run from its begin.
 
     Args:
-        log: the log of the active run, if any.
-        seen: how many of its frames to skip, because the reader has received them.
-        history: frames of stored runs.
-        skip_duplicates: whether to leave out events of the active run that repeat the history.
-        repair_history: whether clients may reject some of ``history``.
-        joined: how many frames of ``history``, the first ones, are those of a run without its duplicates.
+        log: the log of the run; None if a subclass reads something else.
         callbacks: called when the reader is opened and closed.
     """
 
@@ -280,48 +271,22 @@ class RunReader(BaseReader):
         "_at",
         "_evicted_ending",
         "_followed",
-        "_history",
-        "_history_seen",
         "_is_evicted",
         "_is_following",
         "_is_listening",
-        "_joined",
-        "_left",
         "_log",
-        "_repair_history",
-        "_seen",
-        "_skip_duplicates",
     )
 
-    def __init__(
-        self,
-        *,
-        log: RunLog | None,
-        seen: int = 0,
-        history: Sequence[bytes] = (),
-        skip_duplicates: bool = False,
-        repair_history: bool = False,
-        joined: int = 0,
-        callbacks: ReaderCallbacks,
-    ) -> None:
-        self._history = history
-        self._history_seen = 0
+    def __init__(self, log: RunLog | None, callbacks: ReaderCallbacks) -> None:
         self._log = log
         self._at = 0
         """How many pieces of the log it has looked at."""
-        self._seen = seen
-        """How many of its frames it has received, as far as that matters: before it goes on, and to know duplicates."""
-        self._left = seen
-        """How many of these are still to be found in the log, before it goes on there."""
-        self._is_following = log is not None and not (seen or history or skip_duplicates)
+        self._is_following = True
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
         self._is_listening = False
         """Whether the log calls back at each change."""
         self._followed: RunLog | None = None
         """The log, once a lasting waiter has waited, and while nothing but what is added to it is to be read."""
-        self._skip_duplicates = skip_duplicates
-        self._repair_history = repair_history
-        self._joined = joined
         self._is_evicted = False
         self._evicted_ending: bytes | None = None
         super().__init__(callbacks, log)
@@ -386,96 +351,31 @@ class RunReader(BaseReader):
         return chunk
 
     def _read(self) -> bytes | None:
-        chunk: bytes | None = b""
-        if self._history:
-            chunk = self._read_history()
-        if not chunk and not self._is_evicted:
-            chunk = self._read_log()
+        chunk = b"" if self._is_evicted else self._read_log()
         if not chunk and self._is_evicted:  # perhaps meanwhile
             chunk, self._evicted_ending = self._evicted_ending, None
         return chunk
-
-    def _read_history(self) -> bytes | None:
-        while history := self._history:
-            if self._history_seen >= len(history):  # and its last chunk has been sent
-                self._history = ()
-                if self._callbacks is not None:
-                    self._callbacks.history_read(self)
-                break
-            frames = next_chunk(history, self._history_seen)
-            is_joined = self._history_seen < self._joined
-            if is_joined:
-                frames = frames[: self._joined - self._history_seen]
-            self._history_seen += len(frames)
-            if self._repair_history:
-                frames = repair_frames(frames)
-            if frames:
-                return self._with_joined_ids(frames) if is_joined else b"".join(frames)
-        return None
 
     def _read_log(self) -> bytes | None:
         log = self._log
         while log is not None:
             ended = log.ended  # before the frames: what was added earlier is then seen
-            pieces: Sequence[Piece] = ()
-            if self._left:
-                found = self._find_place(log, ended=ended)
-                if found is None:
-                    # A crash took what the reader has received, and another process has ended the run.
-                    self._log = None
-                    return lost_ending(last_frame(log.pieces))
-                pieces = found
+            pieces = next_chunk(log.pieces, self._at)
             if not pieces:
-                if self._left or len(log.pieces) <= self._at:
-                    if not ended and self._is_cut:
-                        self._log = None
-                        return _CUT_FRAME
-                    return None if ended else self._keep_alive()
-                pieces = next_chunk(log.pieces, self._at)
-                self._at += len(pieces)
-            self._is_following = not self._skip_duplicates
-            if self._is_following and not log.is_foreign:
+                return self._read_nothing(ended=ended)
+            self._at += len(pieces)
+            if not log.is_foreign:
                 return join_pieces(pieces)
-            frames = split_pieces(pieces)
-            first, self._seen = self._seen + 1, self._seen + len(frames)
-            is_joined = self._skip_duplicates and bool(log.duplicates)
-            if is_joined:
-                frames = [frame for number, frame in enumerate(frames, first) if number not in log.duplicates]
-            if log.is_foreign:
-                frames = repair_frames(frames)
-            if frames:
-                return self._with_joined_ids(frames) if is_joined else join_pieces(frames)
+            if frames := repair_frames(split_pieces(pieces)):
+                return join_pieces(frames)
         return None
 
-    def _find_place(self, log: RunLog, *, ended: bool) -> Sequence[bytes] | None:
-        """Finds the place from which a reader goes on that has received some of the frames, once the log has them.
-
-        Returns the frames in the middle of a burst that come next, if any. None if there is no such place.
-        """
-        at, left = self._at, self._left
-        rest: Sequence[bytes] | None = ()
-        for piece in log.pieces[at:]:
-            at += 1
-            count = piece.count if type(piece) is Burst else 1
-            if count >= left:
-                frames = split_pieces([piece])
-                rest = None if is_reapers(frames[left - 1]) else frames[left:]
-                left = 0
-                break
-            left -= count
-        if left and ended:
-            rest, left = None, 0
-        self._left = left  # first: another thread that evicts the reader must not take it for one that has read all
-        self._at = at
-        return rest
-
-    def _with_joined_ids(self, frames: Sequence[bytes]) -> bytes:
-        """Returns frames with ids from which a reader resumes without duplicates."""
-        identity, rest = joined_id(frames[0])
-        if identity and len(frames) == 1 and len(frames[0]) > MAX_CHUNK_BYTES:
-            self._rest, self._rest_sent = frames[0], rest  # which all readers share
-            return identity
-        return b"".join(identity + frame[rest:] for frame in frames for identity, rest in [joined_id(frame)])
+    def _read_nothing(self, *, ended: bool) -> bytes | None:
+        """Returns what there is to send although all of the log has been read."""
+        if not ended and self._is_cut:
+            self._log = None
+            return _CUT_FRAME
+        return None if ended else self._keep_alive()
 
     @property
     def is_at_end(self) -> bool:
@@ -483,15 +383,11 @@ class RunReader(BaseReader):
         if log is not None and not log.ended:
             return False
         # In this order: what there is to read is dropped last by another thread that evicts the reader.
-        return (
-            self._has_read_all()
-            and self._evicted_ending is None
-            and not (self._rest or self._left or self._is_broken_off)
-        )
+        return self._has_read_all() and self._evicted_ending is None and not (self._rest or self._is_broken_off)
 
     def _wait(self, notify: Notify, *, is_lasting: bool) -> bool:
         log = self._log
-        if log is None or self._history:
+        if log is None:
             return False
         if not is_lasting:
             return log.add_waiter(self._at, notify)
@@ -522,18 +418,13 @@ class RunReader(BaseReader):
 
     def _has_read_all(self) -> bool:
         log = self._log
-        if log is not None:
-            if not log.ended:
-                return False
-            if self._left < count_frames(log.pieces[self._at :]) if self._left else self._at < len(log.pieces):
-                return False
-        return self._history_seen >= len(self._history)
+        return log is None or (log.ended and self._at >= len(log.pieces))
 
     def _drop(self) -> None:
         log, notify = self._log, self._notify
         if log is not None and notify is not None:
             log.discard(notify)
-        self._log, self._followed, self._history, self._rest = None, None, (), b""
+        self._log, self._followed, self._rest = None, None, b""
 
 
 T = TypeVar("T", bytes, Piece)
