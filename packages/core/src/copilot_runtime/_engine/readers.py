@@ -175,9 +175,14 @@ class BaseReader:
     def close(self) -> None:
         """Closes the reader; may be called more than once."""
         callbacks, self._callbacks = self._callbacks, None
-        self._notify, self._rest, self.sending_ticks, self._abort = None, b"", -1, None
+        self._drop()
+        self._notify, self.sending_ticks, self._abort = None, -1, None
         if callbacks is not None:
             callbacks.closed(self)
+
+    def _drop(self) -> None:
+        """Drops what is still to be read."""
+        self._rest = b""
 
     def evict(self) -> None:
         """Drops what is still to be read, from any thread: slow readers keep too much in memory."""
@@ -247,16 +252,15 @@ class BodyReader(BaseReader):
     def is_at_end(self) -> bool:
         return not self._body and not self._rest and not self._is_broken_off
 
-    def close(self) -> None:
-        self._body = b""
-        super().close()
-
     def evict(self) -> None:
         # A body of known length cannot end with an error, only break off.
         if self._body or self._rest:
             self._is_broken_off = True  # first, or it might look complete to the thread that reads it
-            self._body, self._rest = b"", b""
+            self._drop()
             self._break_off()
+
+    def _drop(self) -> None:
+        self._body, self._rest = b"", b""
 
 
 class RunReader(BaseReader):
@@ -399,10 +403,6 @@ class RunReader(BaseReader):
     def _interrupt(self) -> None:
         self._followed = None
         super()._interrupt()
-
-    def close(self) -> None:
-        self._drop()
-        super().close()
 
     def evict(self) -> None:
         # A stream that just ends would look like success. If a frame has been sent in part, its rest is left out.
