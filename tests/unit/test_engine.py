@@ -79,7 +79,7 @@ class SharedStore(MemoryStore):
 
     def take_over(self, thread: ThreadKey) -> None:
         """What happens to a lease that was not renewed."""
-        with self._lock.get():
+        with self._process.get().lock:
             known = self._threads[thread]
             assert known.live is not None
             self._size -= known.live.size

@@ -164,7 +164,7 @@ class StoredRun(CompactedFrames):
     ) -> None:
         # Their numbers are in their ids: pairs would be objects that the garbage collector looks at again and again.
         frames = tuple(frames_of(completion.records))
-        self.frames = self._stored = frames
+        self.frames = self._stored = frames  # as `CompactedFrames` has them
         self._numbers = None
         lease = live.lease
         self.ordinal = lease.run.ordinal
