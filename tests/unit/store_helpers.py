@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
-from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size, texts_size
+from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size
 from copilot_runtime.stores.protocol import Lease, ThreadKey, ThreadSnapshot
 from copilot_runtime.testing._factories import (
     ADA,
@@ -62,7 +63,7 @@ def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = Non
     by_owner: dict[str, int] = {}
     for key, thread in store._threads.items():
         if thread.live is not None:
-            texts = texts_size([thread.live.lease.run_id, thread.live.agent_id])
+            texts = sys.getsizeof(thread.live.lease.run_id) + sys.getsizeof(thread.live.agent_id)
             repeated = _DUPLICATE_BYTES * len(thread.live.duplicates)
             frames = frames_size(thread.live.frames)
             assert thread.live.size == sizes.get(thread.live.lease, 0) + texts + frames + repeated

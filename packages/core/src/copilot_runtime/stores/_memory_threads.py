@@ -98,7 +98,8 @@ class ActiveRun:
         self.lease = lease
         self.agent_id = agent_id
         self.started_at = started_at
-        self.names_size = names_size = texts_size((lease.run_id, agent_id))
+        # Looked at once and remembered, so that it does not matter that this grows once a string was encoded.
+        self.names_size = names_size = lease.run_id.__sizeof__() + agent_id.__sizeof__()
         """The bytes of its id and of its agent's."""
         self.size = names_size + input_size
         """The bytes of these, its input, its frames and its duplicates."""
@@ -205,7 +206,7 @@ class StoredRun(CompactedFrames):
 
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the run has."""
-        names_size = texts_size((self.run_id, self.agent_id))
+        names_size = self.run_id.__sizeof__() + self.agent_id.__sizeof__()
         raw_size = 0 if self.raw is None else _raw_size(self.raw, self.duplicates)
         return names_size + _records_size(self.frames) + raw_size
 
