@@ -149,6 +149,24 @@ def test_sync_reader_is_woken_once_for_all_that_came_while_it_was_sending(life: 
     assert len(looks) < 10
 
 
+def test_sync_reader_counts_as_sending_until_it_asks_again(life: Life) -> None:
+    log = log_of(b"a")
+    reader = life.reader(log)
+    chunks = SyncStreamIterator(reader)
+    assert next(chunks) == b"a"
+    received: list[bytes] = []
+    for number in range(3):
+        thread = threading.Thread(target=lambda: received.append(next(chunks)), daemon=True)
+        thread.start()
+        until(lambda: reader.sending_ticks == -1)
+        log.extend([b"%d" % number])
+        thread.join(HANG_SECONDS)
+        assert reader.sending_ticks == 0
+    assert received == [b"0", b"1", b"2"]
+    log.end()
+    assert list(chunks) == []
+
+
 def test_sync_reader_closes_its_source_once(life: Life) -> None:
     log = log_of(b"a")
     log.end()

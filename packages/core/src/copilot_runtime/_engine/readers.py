@@ -165,6 +165,10 @@ class BaseReader:
         """Says that what `read_more` has returned is still being sent."""
         self.sending_ticks = 0
 
+    def mark_sent(self) -> None:
+        """Says that it has been sent."""
+        self.sending_ticks = -1
+
     def watch(self) -> None:
         """Has timers look at the reader from now on: for keep-alives, and for writes that make no progress."""
         callbacks = self._callbacks

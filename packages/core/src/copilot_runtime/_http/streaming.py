@@ -58,6 +58,9 @@ class StreamSource(Protocol):
     def mark_sending(self) -> None:
         """Says that what `read_more` has returned is still being sent: see `on_stalled`."""
 
+    def mark_sent(self) -> None:
+        """Says that it has been sent."""
+
     def on_stalled(self, abort: Callable[[], object]) -> None:
         """Has ``abort`` called, from any thread, if what is being sent from now on is not sent in time.
 
@@ -135,7 +138,7 @@ class SyncStreamIterator:
     the headers, as one chunk, which for a short run is the whole body.
     """
 
-    __slots__ = ("_first", "_greeting", "_is_begun", "_is_closed", "_notify", "_source", "_wake")
+    __slots__ = ("_first", "_goes_on_waiting", "_greeting", "_is_begun", "_is_closed", "_notify", "_source", "_wake")
 
     def __init__(self, source: StreamSource, greeting: bytes = b"") -> None:
         self._source = source
@@ -143,6 +146,8 @@ class SyncStreamIterator:
         self._first = b""
         """What `read_first` has read, until it is yielded."""
         self._is_begun = False
+        self._goes_on_waiting = False
+        """Whether the source need not be given the waiter again."""
         self._is_closed = False
         self._wake = Wake()
         # Without a reference to the iterator, which its source would keep in memory.
@@ -159,9 +164,18 @@ class SyncStreamIterator:
                 return first
         source = self._source
         while True:
-            # Before it reads, since what was ready has been yielded: there is probably nothing.
-            if source.add_waiter(self._notify, is_lasting=True):
+            if self._goes_on_waiting:
+                source.mark_sent()
+            else:
+                # Before it reads, since what was ready has been yielded: there is probably nothing.
+                self._goes_on_waiting = source.add_waiter(self._notify, is_lasting=True)
+            if self._goes_on_waiting:
                 self._wake.wait()
+                chunk = source.read_more()
+                if chunk is not None:
+                    source.mark_sending()
+                    return chunk
+                self._goes_on_waiting = False
             chunk = source.read_available()
             if chunk:
                 return chunk

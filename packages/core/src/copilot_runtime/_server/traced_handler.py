@@ -95,6 +95,9 @@ class _TracedSource:
     def mark_sending(self) -> None:
         self._source.mark_sending()
 
+    def mark_sent(self) -> None:
+        self._source.mark_sent()
+
     def on_stalled(self, abort: Callable[[], object]) -> None:
         self._source.on_stalled(abort)
 
