@@ -6,15 +6,16 @@ than most statements: so there is one for many runs, and none returns a row for 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from ..._events import join_frames
 from .. import protocol as p
 from .._sql.encoding import blob_value, checksum, format_list, integer
 from .room import StoreConnection
 from .sizes import frames_bytes
+
+T = TypeVar("T")
 
 Db = StoreConnection
 
@@ -36,24 +37,26 @@ class LiveAppends:
     """
 
     def __init__(self, batches: Iterable[p.Batch]) -> None:
-        self._runs: list[tuple[int, int, int, int, int, str]] = []
-        self._frames: list[tuple[int, int, int, bytearray]] = []
+        self._runs: list[int | str] = []
+        self._frames: list[int | bytearray] = []
         for (_, _, token), frames, duplicates, frame_count in batches:
             data, count = join_frames(frames), len(frames)
             # No run has so few as none in particular are expected: `append` finds that out.
             length, before = len(data), -1 if frame_count is None else frame_count - count
-            self._runs.append((token, before, count, frames_bytes(length), length, format_list(duplicates)))
+            self._runs += (token, before, count, frames_bytes(length), length, format_list(duplicates))
             if count:
-                self._frames.append((token, before + 1, checksum(data, before + 1), blob_value(data)))
-        tokens, _, _, stored, lengths, _ = zip(*self._runs, strict=True)
-        self._tokens = frozenset(tokens)
-        self.size, self.stored_bytes = sum(lengths), sum(stored)
-        """How many bytes the frames have, and about how many bytes of the file they take."""
+                self._frames += (token, before + 1, checksum(data, before + 1), blob_value(data))
+        width = len(_NO_RUN)
+        self._tokens = frozenset(cast("list[int]", self._runs[::width]))
+        self.stored_bytes = sum(cast("list[int]", self._runs[3::width]))
+        """About how many bytes of the file the frames take."""
+        self.size = sum(cast("list[int]", self._runs[4::width]))
+        """How many bytes they have."""
 
     def append(self, db: Db) -> bool:
         """Appends them. Returns False if not all of the runs are active and have the frames that are expected."""
         found = sum([db.execute(_UPDATE_RUNS[size], values).rowcount for size, values in _parts(self._runs, _NO_RUN)])
-        if found < len(self._runs):
+        if found < len(self._tokens):
             return False
         for size, values in _parts(self._frames, _NO_FRAMES):
             db.execute(_INSERT_FRAMES[size], values)
@@ -83,8 +86,8 @@ class LiveAppends:
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """For how many rows there are statements, which SQLite compiles once."""
 
-_NO_RUN = (-1, 0, 0, 0, 0, "")
-_NO_FRAMES = (-1, 0, 0, "")
+_NO_RUN: tuple[int | str, ...] = (-1, 0, 0, 0, 0, "")
+_NO_FRAMES: tuple[int | bytearray, ...] = (-1, 0, 0, blob_value())
 """Rows that belong to no run. With NULL in place of -1, `sqlite3` would take longer."""
 
 _UPDATE_RUNS = {
@@ -102,11 +105,11 @@ _INSERT_FRAMES = {
 }
 
 
-def _parts(rows: Sequence[tuple[object, ...]], padding: tuple[object, ...]) -> Iterator[tuple[int, list[Any]]]:
-    """Yields the values of rows in parts of the `_SIZES`, of which the last one is padded."""
-    start, count = 0, len(rows)
-    while start < count:
-        size = min(_SIZES[0], 1 << (count - start - 1).bit_length())
-        part = rows[start : start + size]
-        yield size, [*itertools.chain.from_iterable(part), *(padding * (size - len(part)))]
-        start += size
+def _parts(values: Sequence[T], padding: tuple[T, ...]) -> Iterator[tuple[int, Sequence[T]]]:
+    """Yields the values of rows in parts of the `_SIZES`, of which the last one is padded with rows that are none."""
+    width = len(padding)
+    for start in range(0, len(values), _SIZES[0] * width):
+        part = values[start : start + _SIZES[0] * width]
+        count = len(part) // width
+        size = 1 << (count - 1).bit_length()
+        yield size, [*part, *padding * (size - count)]
