@@ -16,6 +16,7 @@ from .._concurrency.process_local import ProcessLocal
 from .._events import Piece, split_pieces
 from .._log_text import log_failure
 from ..stores.protocol import (
+    Batch,
     LazyStore,
     LeaseLost,
     RunCompletion,
@@ -152,11 +153,11 @@ class RunPersistence:
 
         def write() -> bool:
             with writer.flush_lock:
-                if writer.is_closed:  # its end brings these frames along, and may be about to be stored
-                    return False
                 batch = writer.batch()
+                if batch is None:  # the end of a closed run brings its frames along, and may be about to be stored
+                    return not writer.is_closed
                 refused = self._store.append([batch])
-                writer.mark_flushed(batch)
+                writer.mark_flushed()
                 return not refused
 
         try:
@@ -251,21 +252,23 @@ class RunPersistence:
 
     def _flush(self, writers: Sequence[RunWriter]) -> None:
         locked: list[RunWriter] = []
+        batches: list[Batch] = []
         is_alone = len(writers) == 1
         try:
             for writer in writers:
                 # Where there are several, two threads might wait for each other.
                 if not writer.flush_lock.acquire(blocking=is_alone):
                     self._flush_later(writer)
-                elif writer.needs_flush:
-                    locked.append(writer)
+                    continue
+                locked.append(writer)
+                if (batch := writer.batch()) is None:
+                    locked.pop().flush_lock.release()
                 else:
-                    writer.flush_lock.release()
-            batches = [writer.batch() for writer in locked]
+                    batches.append(batch)
             refused = self._store.append(batches) if batches else {}
             self._flush_outage.recovered()
-            for writer, batch in zip(locked, batches, strict=True):
-                writer.mark_flushed(batch)
+            for writer in locked:
+                writer.mark_flushed()
                 if refused and (reason := refused.get(writer.lease)) is not None:
                     self._handle_refusal(writer, reason)
         except StoreError as error:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .._concurrency.process_local import process_rlock
-from .._events import Piece, RunEnding, as_frames, count_frames, pieces_of_frames
+from .._events import Piece, RunEnding, as_frames, count_frames
 from ..stores.protocol import Batch, Lease
 from .run_log import RunLog
 
@@ -39,7 +39,11 @@ class RunWriter:
         flush_bytes: how many bytes the store has to lack for a flush to be scheduled.
     """
 
+    _batch_end: tuple[int, int]
+    """How many pieces of the log, and how many frames, are stored once the last batch is; unset before the first."""
+
     __slots__ = (
+        "_batch_end",
         "_flush_lock",
         "_run",
         "flush_bytes",
@@ -106,11 +110,6 @@ class RunWriter:
         if (run := self._run) is not None:
             run.mark_lost_threadsafe()
 
-    @property
-    def needs_flush(self) -> bool:
-        """Whether the store lacks frames that do not come with the run's end; with the flush lock held."""
-        return len(self.log.pieces) > self.flushed_pieces and not self.is_closed
-
     def unflushed_pieces(self) -> Sequence[Piece]:
         """Returns the frames that the store does not have; to be called with the flush lock held."""
         return self.log.pieces[self.flushed_pieces :]
@@ -124,15 +123,18 @@ class RunWriter:
         missing = [*unflushed, *pieces] if unflushed else pieces
         return as_frames(missing, count_frames(missing) if frame_count is None else frame_count - self.flushed_frames)
 
-    def batch(self) -> Batch:
-        """Returns what a flush has to store; to be called with the flush lock held."""
+    def batch(self) -> Batch | None:
+        """Returns what a flush has to store, if anything; to be called with the flush lock held."""
+        start, log = self.flushed_pieces, self.log
+        pieces = log.pieces[start:]
+        if self.is_closed or not pieces:
+            return None
         self.unflushed_bytes = 0
-        log = self.log
-        frames = log.frames_of(log.pieces[self.flushed_pieces :])
-        return Batch(self.lease, frames, log.duplicates, self.flushed_frames + len(frames))
+        frames = log.frames_of(pieces)
+        count = self.flushed_frames + len(frames)
+        self._batch_end = start + len(pieces), count
+        return Batch(self.lease, frames, log.duplicates, count)
 
-    def mark_flushed(self, batch: Batch) -> None:
-        """Records that a batch was stored; to be called with the flush lock held."""
-        frames = batch.frames
-        self.flushed_pieces += len(pieces_of_frames(frames))
-        self.flushed_frames += len(frames)
+    def mark_flushed(self) -> None:
+        """Records that the last batch was stored; to be called with the flush lock held since then."""
+        self.flushed_pieces, self.flushed_frames = self._batch_end
