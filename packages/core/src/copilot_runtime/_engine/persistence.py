@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 import weakref
 from collections.abc import Sequence
@@ -252,18 +253,20 @@ class RunPersistence:
 
     def _flush(self, writers: Sequence[RunWriter]) -> None:
         locked: list[RunWriter] = []
+        locks: list[threading.Lock] = []
         batches: list[Batch] = []
         is_alone = len(writers) == 1
         try:
             for writer in writers:
                 # Where there are several, two threads might wait for each other.
-                if not writer.flush_lock.acquire(blocking=is_alone):
+                if not (lock := writer.flush_lock).acquire(blocking=is_alone):
                     self._flush_later(writer)
                     continue
-                locked.append(writer)
+                locks.append(lock)
                 if (batch := writer.batch()) is None:
-                    locked.pop().flush_lock.release()
+                    locks.pop().release()
                 else:
+                    locked.append(writer)
                     batches.append(batch)
             refused = self._store.append(batches) if batches else {}
             self._flush_outage.recovered()
@@ -279,8 +282,8 @@ class RunPersistence:
         except Exception:
             logger.exception("storing events failed")
         finally:
-            for writer in locked:
-                writer.flush_lock.release()
+            for lock in locks:
+                lock.release()
 
     def _flush_later(self, writer: RunWriter) -> None:
         writer.flush_scheduled = True

@@ -127,7 +127,7 @@ class RunWriter:
         """Returns what a flush has to store, if anything; to be called with the flush lock held."""
         start, log = self.flushed_pieces, self.log
         pieces = log.pieces[start:]
-        if self.is_closed or not pieces:
+        if self._run is None or not pieces:
             return None
         self.unflushed_bytes = 0
         frames = log.frames_of(pieces)
