@@ -74,9 +74,11 @@ def _path(django_request: HttpRequest, raw_target: bytes | str | None) -> bytes:
 
     Django percent-encodes what is not UTF-8. Only the raw target can tell this from escapes that the client sent.
     """
-    decoded = unquote_to_bytes(raw_target.partition("?")[0]) if isinstance(raw_target, str) else b""
-    is_same = repercent_broken_unicode(decoded).decode() == django_request.path
-    return decoded if is_same else django_request.path.encode()
+    path: str = django_request.path
+    if not isinstance(raw_target, str) or (raw_target == path and "%" not in path):  # as most: nothing is encoded
+        return path.encode()
+    decoded = unquote_to_bytes(raw_target.partition("?")[0])
+    return decoded if repercent_broken_unicode(decoded).decode() == path else path.encode()
 
 
 class AsyncChunks:

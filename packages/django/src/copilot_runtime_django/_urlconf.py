@@ -36,9 +36,7 @@ class CopilotPattern(URLPattern):
         self._async_pattern = URLPattern(self.pattern, async_view, name=self.name)
 
     def resolve(self, path: str) -> ResolverMatch | None:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if asyncio._get_running_loop() is None:
             return super().resolve(path)
         return self._async_pattern.resolve(path)
 
