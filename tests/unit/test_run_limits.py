@@ -246,6 +246,29 @@ def test_max_runs_slot_that_was_taken_over_is_given_back_unless_its_run_has_ende
     assert not settled_limiter(limiter)._of_users
 
 
+@pytest.mark.requirement("LIMIT-01")
+def test_max_runs_a_run_ends_without_waiting_for_one_that_begins() -> None:
+    limiter, is_held, may_go = RunLimiter(1, 1, 100_000_000), threading.Event(), threading.Event()
+    slot = limiter.acquire("alice", 1000)
+
+    def begin() -> None:
+        with limiter._lock.get():
+            is_held.set()
+            wait_for(may_go)
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    try:
+        wait_for(is_held)
+        slot.release()
+        slot.release()
+    finally:
+        may_go.set()
+        thread.join(30)
+    limiter.acquire("alice", 1000).release()
+    assert not settled_limiter(limiter)._slots
+
+
 @pytest.mark.requirement("LIMIT-02")
 @bounded
 async def test_max_agent_threads_bound_the_os_threads_of_abandoned_runs() -> None:

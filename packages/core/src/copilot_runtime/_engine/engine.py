@@ -344,8 +344,7 @@ class Engine:
 
     def _unregister(self, run: Run) -> None:
         self._runs.discard(run)
-        if not run.slot.is_released:
-            run.slot.release()
+        run.slot.release()
         if run.writer is not None:
             self._persistence.untrack(run.writer)
 

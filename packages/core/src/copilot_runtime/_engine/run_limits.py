@@ -86,8 +86,9 @@ class RunSlot:
 
     def release(self) -> None:
         """Counts the run no longer; may be called more than once."""
-        limiter, self._limiter, self._replaced = self._limiter, None, None
+        limiter = self._limiter
         if limiter is not None:
+            self._limiter = self._replaced = None
             limiter.release(self)
 
     def take_over(self, size: int) -> RunSlot | None:
