@@ -108,6 +108,22 @@ def test_plain_input_is_not_one_with(name: str) -> None:
     assert as_plain({**PLAIN, **NOT_PLAIN[name]}) is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"messages": [{"id": "u", "role": "user", "content": "x", **dict.fromkeys("abcdef", 1)}]},
+        {"messages": [{"id": "a", "role": "assistant", "toolCalls": [{**CALL, **dict.fromkeys("abcdef", 1)}]}]},
+        {"tools": [{**TOOL, **dict.fromkeys("abcdef", 1)}]},
+        {"context": [dict.fromkeys("abcdef", 1)]},
+        {"messages": [1, 2, 3]},
+    ],
+)
+def test_plain_input_has_one_error_for_all_that_is_wrong_in_a_list(value: Mapping[str, Any]) -> None:
+    with pytest.raises(ValidationError) as raised:
+        plain_input._VALIDATOR.validate_python({**PLAIN, **value})
+    assert raised.value.error_count() == 1
+
+
 @pytest.mark.parametrize("value", ["x", None])
 @pytest.mark.parametrize("name", ["parentRunId", "protocolVersion"])
 def test_plain_input_may_have_other_ids_if_the_installed_models_know_them(name: str, value: Any) -> None:

@@ -91,7 +91,10 @@ def _strings(names: str) -> dict[str, CoreSchema]:
 
 
 def _list(items: CoreSchema) -> CoreSchema:
-    return core_schema.list_schema(items, strict=True, fail_fast=True)
+    # One error in place of an item's own: a message may have many members that nobody knows, and the place of each,
+    # which is part of its error, takes more memory than the member.
+    plain = core_schema.custom_error_schema(items, "not_plain", custom_error_message="not plain")
+    return core_schema.list_schema(plain, strict=True, fail_fast=True)
 
 
 _FUNCTION = _object(_strings("name arguments"))
@@ -125,7 +128,7 @@ _MAY_BE_EMPTY: Mapping[str, CoreSchema] = {
 _NO_STRINGS = tuple(_MAY_BE_EMPTY)
 """The members that may have something else than strings, some of which are empty in most inputs."""
 
-_is_input = SchemaValidator(
+_VALIDATOR = SchemaValidator(
     _object(
         {
             **_strings("threadId runId"),
@@ -133,7 +136,8 @@ _is_input = SchemaValidator(
         },
         _MAY_BE_EMPTY,
     ),
-).isinstance_python
+)
+_is_input = _VALIDATOR.isinstance_python
 
 _COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
 """The members that clients require in the input of RUN_STARTED."""
