@@ -701,6 +701,17 @@ def test_send_timeout_seconds_of_a_write_without_progress(life: Life) -> None:
     assert other not in life.gone, "nothing could end the write, so its worker thread is still in use"
 
 
+def test_reader_that_has_sent_since_the_timer_looked_is_not_counted_on(life: Life) -> None:
+    reader = life.reader(log_of(b"a"))
+    aborted: list[None] = []
+    reader.on_stalled(lambda: aborted.append(None))
+    assert reader.read_available() == b"a"
+    reader.mark_sent()
+    for _ in range(3):
+        reader.tick(1)
+    assert (reader.sending_ticks, aborted, life.gone) == (-1, [], [])
+
+
 # --- what readers hold ---
 
 

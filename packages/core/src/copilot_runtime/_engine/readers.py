@@ -206,8 +206,12 @@ class BaseReader:
 
         Ticks are counted, and no time is measured: while the process is suspended or its loop blocked, nothing is sent.
         """
-        self.sending_ticks += 1
-        if self.sending_ticks > limit:
+        ticks = self.sending_ticks
+        if ticks < 0:  # sent since the timer looked: a reader that waits for its run must not be counted on
+            return
+        # No call between the look and this, at which another thread could have its turn.
+        self.sending_ticks = ticks = ticks + 1
+        if ticks > limit:
             self._break_off()
 
     def _break_off(self) -> None:
