@@ -712,6 +712,33 @@ def test_reader_that_has_sent_since_the_timer_looked_is_not_counted_on(life: Lif
     assert (reader.sending_ticks, aborted, life.gone) == (-1, [], [])
 
 
+def test_sync_reader_whose_write_ends_as_it_is_broken_off_does_not_wait(life: Life) -> None:
+    log = log_of(b"a")
+    reader = life.reader(log)
+    chunks = SyncStreamIterator(reader)
+    assert next(chunks) == b"a"
+    read: list[bytes | BaseException] = []
+
+    def read_next() -> None:
+        try:
+            read.append(next(chunks))
+        except ConnectionAbortedError as error:
+            read.append(error)
+
+    waiting = threading.Thread(target=read_next, daemon=True)
+    waiting.start()
+    until(lambda: log.has_waiters)
+    log.extend([b"b"])
+    waiting.join(HANG_SECONDS)
+    assert read == [b"b"]
+    reader.on_stalled(lambda: None)
+    reader.tick(0)
+    late = threading.Thread(target=read_next, daemon=True)
+    late.start()
+    late.join(HANG_SECONDS)
+    assert [type(value) for value in read] == [bytes, ConnectionAbortedError]
+
+
 # --- what readers hold ---
 
 

@@ -218,8 +218,11 @@ class BaseReader:
         abort = self._abort
         if abort is not None:
             self._is_broken_off = True
+            notify = self._notify
             self.close()
             abort()
+            if notify is not None:  # the write may have ended meanwhile, and its thread be about to wait
+                notify()
 
     def request_keep_alive(self) -> None:
         """Has the reader send a comment: its stream has been silent for too long."""
