@@ -18,6 +18,8 @@ from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._http import streaming
 from copilot_runtime._http.streaming import CONNECTED, EventStream, SyncStreamIterator
+from copilot_runtime._http.types import Response
+from copilot_runtime._server.response_body import begin_response
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore, StoreError
 
 from .engine_helpers import HANG_SECONDS, answers, engine_on, given
@@ -93,6 +95,23 @@ def test_begin_of_a_run_that_never_waits_is_the_whole_body(monkeypatch: pytest.M
     assert begun.length == len(whole)
     assert not engine._subscribers.has_open
     assert not watched
+
+
+class CountedResponse(Response):
+    """A response of a user's own class, which has one member more."""
+
+    def __init__(self, **members: Any) -> None:
+        super().__init__(**members)
+        self.__dict__["count"] = 1
+
+
+def test_begin_of_a_response_of_another_class_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+    response = CountedResponse(status=201, headers={"a": "b"}, body=stream_of(engine_on(MemoryStore()), answers))
+    begun = begin_response(response)
+    assert type(begun) is CountedResponse
+    assert (begun.status, begun.headers, begun.__dict__["count"]) == (201, response.headers, 1)
+    assert ("content-length", str(len(b"".join(begun.body)))) in begun.wire_headers()  # type: ignore[arg-type]
 
 
 def test_begin_of_a_stream_that_is_dropped_closes_its_source() -> None:

@@ -209,6 +209,8 @@ class Response:
 
     def _begin_stream(self, stream: EventStream) -> Self:
         """Returns a copy with the stream that a worker thread has begun to read, without another look at the rest."""
+        if type(self) is not Response:  # a subclass may have more than these
+            return self.replace(body=stream)
         begun = object.__new__(type(self))
         assign = object.__setattr__
         assign(begun, "status", self.status)
