@@ -77,8 +77,9 @@ def test_encoded_headers_are_immutable() -> None:
     headers = decode_headers([(b"host", b"h")])
     with pytest.raises(AttributeError, match="immutable"):
         headers.other = 1  # type: ignore[attr-defined]
-    with pytest.raises(AttributeError, match="other"):
+    with pytest.raises(AttributeError, match="has no attribute 'other'") as raised:
         headers.other  # type: ignore[attr-defined] # noqa: B018
+    assert (raised.value.name, raised.value.obj) == ("other", headers)  # for Python's own suggestions
 
 
 def test_encoded_headers_are_those_of_the_request_whatever_becomes_of_the_servers_list() -> None:

@@ -37,7 +37,7 @@ class _EncodedHeaders(Headers):
     def __getattr__(self, name: str) -> Any:
         """Called for what is not there yet: the fields as pairs are needed for copies only."""
         if name != "_items":
-            raise AttributeError(name)
+            return super().__getattribute__(name)  # which raises, with the names of the attribute and of the class
         items = tuple(self._by_name().items())
         _set(self, "_items", items)
         return items
