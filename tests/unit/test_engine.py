@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import functools
 import gc
 import logging
@@ -769,6 +770,28 @@ async def test_run_too_large_for_the_store() -> None:
     events = await Reader(await engine.run(given(floods))).rest()
     assert events[-1]["code"] == "RUN_TOO_LARGE"
     assert isinstance(await engine.run(given(answers, "after")), EventStream)
+
+
+@pytest.mark.requirement("RUN-16")
+@pytest.mark.parametrize("is_synchronous", [False, True])
+@bounded
+async def test_agent_does_not_start_if_its_run_opens_with_more_than_the_store_takes(is_synchronous: bool) -> None:
+    started: list[Any] = []
+
+    async def agent(input: Any) -> AsyncIterator[Event]:
+        started.append(input)
+        yield STARTED
+
+    def synchronous_agent(input: Any) -> Iterator[Event]:
+        started.append(input)
+        yield STARTED
+
+    snapshot = {"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "u", "role": "user", "content": "x" * 100_000}]}
+    request = given(synchronous_agent if is_synchronous else agent)
+    request = dataclasses.replace(request, opening=[STARTED, snapshot])
+    events = await Reader(await engine_on(MemoryStore(max_bytes=50_000)).run(request)).rest()
+    assert events[-1]["code"] == "RUN_TOO_LARGE"
+    assert started == []
 
 
 @bounded

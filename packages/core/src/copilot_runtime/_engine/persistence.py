@@ -154,9 +154,10 @@ class RunPersistence:
 
         def write() -> bool:
             with writer.flush_lock:
-                batch = writer.batch()
-                if batch is None:  # the end of a closed run brings its frames along, and may be about to be stored
-                    return not writer.is_closed
+                # Also if a flush has stored all meanwhile: it may have been refused, as this is then.
+                batch = writer.batch(may_be_empty=True)
+                if batch is None:
+                    return False
                 refused = self._store.append([batch])
                 writer.mark_flushed()
                 return not refused

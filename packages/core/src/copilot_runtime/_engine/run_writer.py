@@ -123,11 +123,15 @@ class RunWriter:
         missing = [*unflushed, *pieces] if unflushed else pieces
         return as_frames(missing, count_frames(missing) if frame_count is None else frame_count - self.flushed_frames)
 
-    def batch(self) -> Batch | None:
-        """Returns what a flush has to store, if anything; to be called with the flush lock held."""
+    def batch(self, *, may_be_empty: bool = False) -> Batch | None:
+        """Returns what a flush has to store; to be called with the flush lock held.
+
+        None for a closed run, whose end brings the frames along that the store lacks, and where it lacks none unless
+        ``may_be_empty``.
+        """
         start, log = self.flushed_pieces, self.log
         pieces = log.pieces[start:]
-        if self._run is None or not pieces:
+        if self._run is None or not (pieces or may_be_empty):
             return None
         self.unflushed_bytes = 0
         frames = log.frames_of(pieces)
