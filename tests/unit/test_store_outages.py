@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,29 +123,33 @@ async def test_answer_that_is_lost_stores_each_event_once(path: Path, method: st
     assert ended[0].outcome == "finished"
 
 
-async def fails_at_once(input: Any) -> AsyncIterator[Event]:
+async def fails_without_events(may_end: asyncio.Event, input: Any) -> AsyncIterator[Event]:
+    await may_end.wait()
     raise RuntimeError("no")
     yield {}
 
 
-async def goes_on_after_its_end(input: Any) -> AsyncIterator[Event]:
+async def goes_on_after_its_end(may_end: asyncio.Event, input: Any) -> AsyncIterator[Event]:
     async for event in answers(input):
         yield event
-    await asyncio.sleep(0.05)  # meanwhile, the end is shown
+    await may_end.wait()
 
 
 @pytest.mark.parametrize(
-    ("agent", "outcome", "code"),
-    [(fails_at_once, "failed", "INCOMPLETE_STREAM"), (goes_on_after_its_end, "finished", "")],
+    ("agent", "shown", "outcome", "code"),
+    [(fails_without_events, 0, "failed", "INCOMPLETE_STREAM"), (goes_on_after_its_end, 5, "finished", "")],
 )
 @bounded
 async def test_answer_that_is_lost_for_an_unusual_end(
-    store: FaultyStore, engine: Engine, agent: Any, outcome: str, code: str
+    store: FaultyStore, engine: Engine, agent: Any, shown: int, outcome: str, code: str
 ) -> None:
     ended: list[EndedRun] = []
     engine.on_run_end = ended.append
-    own = Reader(await engine.run(given(agent)))
+    may_end = asyncio.Event()
+    own = Reader(await engine.run(given(partial(agent, may_end))))
+    await own.until(shown)
     store.fail_afterwards("write_runs")
+    may_end.set()
     await settled(lambda: store.failures["write_runs"] >= 1)
     store.work()
     assert (await own.rest())[-1].get("code", "") == code
