@@ -29,7 +29,7 @@ from copilot_runtime import (
 )
 from copilot_runtime._events import decode
 from copilot_runtime._events.shapes import RUN_INPUT
-from copilot_runtime._server.endpoints import plain_input
+from copilot_runtime._server.endpoints import input_models, plain_input
 from copilot_runtime._server.endpoints.input_models import DeferredRunAgentInput, LenientRunAgentInput, build_input
 from copilot_runtime._server.endpoints.plain_input import as_plain
 from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
@@ -472,6 +472,33 @@ def test_deferred_input_is_built_once_for_all_threads() -> None:
         thread.join()
     assert len(seen) == 4
     assert all(each is model.messages for each in seen)
+
+
+def test_deferred_input_keeps_what_another_thread_has_changed_while_it_was_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = deferred()
+
+    def change() -> None:
+        del model.context
+        model.parent_run_id = "p"  # type: ignore[attr-defined, unused-ignore] # which older versions do not know
+
+    def build(body: bytes) -> LenientRunAgentInput:
+        built = build_input(body)
+        monkeypatch.undo()
+        thread = threading.Thread(target=change)
+        thread.start()
+        thread.join()
+        return built
+
+    monkeypatch.setattr(input_models, "build_input", build)
+    assert model.tools
+    expected = build_input(BODY)
+    del expected.context
+    expected.parent_run_id = "p"  # type: ignore[attr-defined, unused-ignore]
+    assert vars(model) == vars(expected)
+    assert model.model_fields_set == expected.model_fields_set
+    assert model.model_extra == expected.model_extra
 
 
 def test_model_of_a_deferred_input_validates_like_any_other() -> None:

@@ -83,8 +83,8 @@ def _body_of(model: BaseModel) -> JSONBody | None:
 def _build(model: _Input) -> _Input:
     """Builds what is not there yet, and returns the same object."""
     body = _body_of(model)
-    if body is not None:  # and not built by another thread meanwhile
-        built = build_input(body.data)
+    built = None if body is None else build_input(body.data)
+    if built is not None and _body_of(model) is not None:  # another thread may have built, and changed, it meanwhile
         fields = _fields.__get__(model)
         for name, value in _fields.__get__(built).items():
             fields.setdefault(name, value)
