@@ -113,6 +113,26 @@ def test_a_character_cut_in_two_is_joined_in_its_own_message() -> None:
 
 
 @pytest.mark.requirement("EVENT-04")
+@pytest.mark.parametrize("next_event", [text("END", "n"), text("CONTENT", "m", delta=LOW)], ids=["end", "other half"])
+def test_the_delta_of_another_message_after_a_half_stays_in_its_own_message(next_event: Event) -> None:
+    """Both are plain deltas of messages that are known to be open, so that the half is found with the other delta."""
+    emitted = [
+        STARTED,
+        text("START", "m"),
+        text("START", "n"),
+        text("CONTENT", "m"),
+        text("CONTENT", "n", delta="n"),
+        text("CONTENT", "m", delta="m" + HIGH),
+        text("CONTENT", "n", delta="o"),
+        next_event,
+    ]
+    recorder, frames = recorded(emitted, ending=RunEnding())
+    for events in (events_of(frames), events_of(record.frame for record in recorder.records())):
+        assert "".join(deltas([event for event in events if event.get("messageId") == "n"])) == "no"
+        assert [event["type"] for event in events if event.get("messageId") == "n"][-1] == "TEXT_MESSAGE_END"
+
+
+@pytest.mark.requirement("EVENT-04")
 @pytest.mark.parametrize("last", [{"type": "RUN_ERROR", "message": "no"}, None], ids=["failed", "unfinished"])
 def test_a_half_at_the_end_of_a_run_is_replaced(last: Event | None) -> None:
     ending = RunEnding(NO_TERMINAL_EVENT)

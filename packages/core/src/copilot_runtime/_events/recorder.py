@@ -246,6 +246,8 @@ class RunRecorder:
                 stream, delta = plain
                 if stream is not self._stream:
                     self._add_deltas()
+                    if stream.identity not in self._streams:  # any more, since half a character was among the deltas
+                        return self._feed(event)
                     self._stream = stream
                 self._deltas.append(delta)
                 self._delta_bytes += stream.frame_size + len(delta)
