@@ -71,10 +71,10 @@ class _EventRule:
     """The deltas that may follow: those that a start event opens, or further ones."""
 
 
-_STARTS: Mapping[str, str] = {
+_DELTAS_OF_STARTS: Mapping[str, str] = {
     schema.chunk.start: schema.chunk.content for schema in SCHEMAS.values() if schema.chunk is not None
 }
-"""The start events of deltas, and the type of these."""
+"""The start events that deltas may follow, and the type of these deltas."""
 
 _EVENT_RULES: Mapping[str, _EventRule] = {
     kind: _EventRule(
@@ -85,7 +85,7 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
         "delta" not in schema.strings and kind != "TEXT_MESSAGE_END",
         schema.chunk is None and kind != "RUN_ERROR",
         DELTA_IDS.get(kind),
-        DELTA_TYPES.get(_STARTS.get(kind, kind)),
+        DELTA_TYPES.get(_DELTAS_OF_STARTS.get(kind, kind)),
     )
     for kind, schema in SCHEMAS.items()
 }
@@ -184,6 +184,7 @@ class RunRecorder:
         self._delta_bytes = 0
         """About the size of the frames that ``_deltas`` become, apart from those that `feed_all` has added itself."""
         self._number = 0
+        """As in the id of the last event, so with `FIRST_REAPER_NUMBER` once the run is reaped."""
         self._last_agent_event = 0
         # Not sets, since an idle run should take little memory.
         self._message_ids: list[str] | tuple[()] = ()
@@ -543,6 +544,8 @@ class RunRecorder:
 
     def _open_stream(self, deltas: DeltaType, identity: str, message: OpenMessage | None, compactor: Compactor) -> None:
         """Has further plain deltas of a type and id recorded in one step, unless there is more to do for them."""
+        # The flag is looked at first, as it costs less. It may still be False for the first chunk of something: then
+        # `_feed` forgets what has been opened here.
         if self._is_buffering and self._must_buffer():
             return
         if identity in self._known_message_ids and deltas.id_member == "messageId":  # each is a duplicate
