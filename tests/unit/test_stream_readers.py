@@ -630,6 +630,57 @@ def test_slow_reader_that_is_evicted_while_it_reads_gets_slow_reader(part: str, 
     assert b"SLOW_READER" in last
 
 
+class DroppedReader(RunReader):
+    """Calls something when another thread is about to drop what is still to be read."""
+
+    __slots__ = ("dropping",)
+
+    dropping: Callable[[], object] | None
+
+    def _drop(self) -> None:
+        dropping, self.dropping = self.dropping, None
+        if dropping is not None:
+            dropping()
+        super()._drop()
+
+
+@pytest.mark.parametrize("end", [lambda reader: reader.evict(), lambda reader: reader.tick(0)])
+@pytest.mark.parametrize("is_lasting", [True, False])
+def test_reader_that_is_ended_as_it_begins_to_wait_is_notified(
+    end: Callable[[BaseReader], object], is_lasting: bool, life: Life
+) -> None:
+    notified: list[None] = []
+    reader = DroppedReader(log_of(), ReaderCallbacks(life.begun.append, life.gone.append))
+    reader.on_stalled(lambda: None)
+
+    def wait() -> None:
+        assert reader.add_waiter(lambda: notified.append(None), is_lasting=is_lasting)
+
+    reader.dropping = wait
+    end(reader)
+    assert notified
+
+
+def test_slow_reader_gets_nothing_after_slow_reader(life: Life) -> None:
+    chunks: list[bytes | None] = []
+    log = log_of(b"a")
+    reader = DroppedReader(log, ReaderCallbacks(life.begun.append, life.gone.append))
+
+    def read() -> None:
+        chunks.extend([reader.read_available(), reader.read_available()])
+        log.extend([b"b"])
+        assert not reader.add_waiter(lambda: None, is_lasting=True)
+        chunks.extend([reader.read_more(), reader.read_available()])
+
+    reader.dropping = read
+    reader.evict()
+    first, said, *rest = chunks
+    assert first == b"a"
+    assert said is not None
+    assert b"SLOW_READER" in said
+    assert rest == [None, None]
+
+
 @pytest.mark.parametrize("history", [(), (b"x",)])
 def test_slow_reader_that_has_everything_gets_no_error(history: tuple[bytes, ...], life: Life) -> None:
     """While its last chunk is sent: an error after the end of a run would be none of the protocol."""

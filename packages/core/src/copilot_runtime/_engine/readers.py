@@ -188,6 +188,12 @@ class BaseReader:
         """Drops what is still to be read."""
         self._rest = b""
 
+    def _drop_and_wake(self) -> None:
+        """Drops what is still to be read, and ends a wait, from any thread."""
+        # In this order: a thread that is about to wait says whom to notify before it looks.
+        self._drop()
+        self._interrupt()
+
     def evict(self) -> None:
         """Drops what is still to be read, from any thread: slow readers keep too much in memory."""
         raise NotImplementedError
@@ -218,11 +224,9 @@ class BaseReader:
         abort = self._abort
         if abort is not None:
             self._is_broken_off = True
-            notify = self._notify
+            self._drop_and_wake()  # the write may have ended meanwhile, and its thread wait
             self.close()
             abort()
-            if notify is not None:  # the write may have ended meanwhile, and its thread be about to wait
-                notify()
 
     def request_keep_alive(self) -> None:
         """Has the reader send a comment: its stream has been silent for too long."""
@@ -369,6 +373,7 @@ class RunReader(BaseReader):
         chunk = b"" if self._is_evicted else self._read_log()
         if not chunk and self._is_evicted:  # perhaps meanwhile
             chunk, self._evicted_ending = self._evicted_ending, None
+            self._drop()  # which the thread that evicts may yet have to do
         return chunk
 
     def _read_log(self) -> bytes | None:
@@ -422,10 +427,7 @@ class RunReader(BaseReader):
         elif not self._has_read_all():
             self._evicted_ending = _EVICTED_FRAME
         self._is_evicted = True
-        notify = self._notify
-        self._drop()
-        if notify is not None:
-            notify()
+        self._drop_and_wake()
 
     def _has_read_all(self) -> bool:
         log = self._log
