@@ -165,6 +165,37 @@ def test_pushed_stream_whose_send_causes_more_wakes_its_task_for_that() -> None:
     in_task(test)
 
 
+def test_pushed_stream_whose_send_causes_more_by_way_of_another_stream_wakes_its_task_for_that() -> None:
+    async def test() -> None:
+        log, other_log = new_log(), new_log()
+
+        async def send(chunk: bytes) -> None:
+            if chunk == b"1":
+                other_log.extend([b"x"])
+            response.sent.append(chunk)
+
+        async def send_other(chunk: bytes) -> None:
+            if chunk == b"x":
+                log.extend([b"2"])
+            other.sent.append(chunk)
+
+        response, other = Response(log, send), Response(other_log, send_other)
+        await response.is_waiting()
+        await other.is_waiting()
+        log.extend([b"1"])
+        assert response.sent == [b"1"]
+        await turns()
+        log.extend([b"3"])
+        assert response.sent == [b"1", b"2", b"3"]
+        assert other.sent == [b"x"]
+        assert (response.wakes, other.wakes) == (1, 0)
+        log.end()
+        other_log.end()
+        await asyncio.gather(response.task, other.task)
+
+    in_task(test)
+
+
 def test_pushed_stream_whose_send_waits_is_sending_until_its_task_has_waited() -> None:
     async def test() -> None:
         log, may_write = new_log(), asyncio.Event()

@@ -112,16 +112,19 @@ class PushedStream(AsyncStreamIterator):
         if context is None or _get_running_loop() is not loop:
             super()._notify()
             return
+        # What `send` itself causes, even by way of another stream, comes after the message that it is sending.
+        self._pushing_context = None
         current = swap_current_task(loop, self._task)
         try:
-            # What `send` itself has caused comes after the message that it is sending.
-            chunk = None if current is self._task else self._source.read_more()
+            chunk = self._source.read_more()
             if chunk is not None:
                 message = {"type": "http.response.body", "body": chunk, "more_body": True}
                 # `send` may be a plain function, which is called in the context as well.
                 rest = context.run(self._send, message).__await__()
                 signal = context.run(next, rest, _DONE)
                 if signal is _DONE:
+                    if self._future is not None:  # and `send` has not caused more
+                        self._pushing_context = context
                     return
                 self._pushed = PushedMessage(FirstStep.taken(rest, signal))
         except BaseException as error:

@@ -233,6 +233,7 @@ class AsyncStreamIterator:
         """Whether another thread has the loop notify it, which looks at the source only then."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._future: asyncio.Future[None] | None = None
+        """What the task waits for; None once it has been woken."""
         self._size: int | None = None
         """How many bytes were read last: all that was ready, so that there is probably nothing more."""
         self._without_turn = 0
@@ -298,7 +299,7 @@ class AsyncStreamIterator:
 
     def _wake(self) -> None:
         """Ends the wait, on its loop."""
-        future = self._future
+        future, self._future = self._future, None
         if future is not None and not future.done():
             future.set_result(None)
 
