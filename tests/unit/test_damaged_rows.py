@@ -21,7 +21,16 @@ from copilot_runtime._events import is_terminal
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._sqlite import run_writes
 from copilot_runtime.stores._sqlite.schema import migrate
-from copilot_runtime.stores.protocol import LeaseSignal, RunKey, StoreError, ThreadKey, ThreadQuery, ThreadUnreadable
+from copilot_runtime.stores.protocol import (
+    Batch,
+    LeaseLost,
+    LeaseSignal,
+    RunKey,
+    StoreError,
+    ThreadKey,
+    ThreadQuery,
+    ThreadUnreadable,
+)
 from copilot_runtime.testing import TestClient
 from copilot_runtime.testing._factories import (
     ADA,
@@ -242,3 +251,16 @@ def test_damaged_numbers_do_not_keep_runs_from_being_polled(tmp_path: Path) -> N
     leases = [begin(store, ThreadKey(ADA, name)).lease for name in ("a", "b")]
     execute(path, f"UPDATE live SET stopping = {2**63 - 1}")  # whose sum is no integer of SQLite's
     assert set(store.poll_signals(leases).values()) == {LeaseSignal.STOP}
+
+
+@pytest.mark.parametrize("value", ["'x'", "x'00'", "1.5", "0"])
+def test_damaged_run_does_not_keep_others_from_being_appended_to(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path)
+    damaged, other = leases = [begin(store, ThreadKey(ADA, name)).lease for name in ("a", "b")]
+    for number in (1, 2):
+        refused = store.append([Batch(lease, [b"data: %d\n\n" % number], frame_count=number) for lease in leases])
+        execute(path, f"UPDATE live SET frames = {value} WHERE token = {damaged.token}")
+    assert list(refused) == [damaged]
+    assert isinstance(refused[damaged], LeaseLost)
+    assert store.follow(other.run, 0).frames == [b"data: 1\n\n", b"data: 2\n\n"]

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from ..._events import join_frames
 from .. import protocol as p
-from .._sql.encoding import blob_value, checksum, format_list, integer
+from .._sql.encoding import blob_value, checksum, format_list
 from .room import StoreConnection
 from .sizes import frames_bytes
 
@@ -63,9 +63,9 @@ class LiveAppends:
         return True
 
     def select_counts(self, db: Db) -> dict[int, int]:
-        """Returns how many frames the file has of those runs that are active, by their tokens."""
+        """Returns how many frames the file has of those runs that are active and not damaged, by their tokens."""
         found = db.execute("SELECT token, frames FROM live WHERE token BETWEEN ? AND ?", self._range).fetchall()
-        return {token: integer(frames) for token, frames in found if token in self._tokens}
+        return {token: frames for token, frames in found if token in self._tokens and isinstance(frames, int)}
 
     def select_large(self, db: Db, max_uncounted: int, max_size: float) -> list[LargeRun]:
         """Returns those of the runs that are larger than this."""
