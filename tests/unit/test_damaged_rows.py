@@ -264,3 +264,15 @@ def test_damaged_run_does_not_keep_others_from_being_appended_to(value: str, tmp
     assert list(refused) == [damaged]
     assert isinstance(refused[damaged], LeaseLost)
     assert store.follow(other.run, 0).frames == [b"data: 1\n\n", b"data: 2\n\n"]
+
+
+@pytest.mark.parametrize("value", ["'x'", "x'00'", "0.5"])
+def test_damaged_request_to_stop_is_one(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path)
+    lease = begin(store, OTHER).lease
+    execute(path, f"UPDATE live SET stopping = {value}")
+    live = store.read(OTHER).live
+    assert live is not None
+    assert live.stopping
+    assert store.poll_signals([lease]) == {lease: LeaseSignal.STOP}

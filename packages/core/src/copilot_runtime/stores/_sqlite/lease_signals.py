@@ -44,7 +44,7 @@ class LeaseSignals:
             return {}
         # One row, since this thread waits after each for an event loop that is busy.
         [(joined, joined_stopping)] = self._connections.fetch_all(
-            "SELECT group_concat(token), group_concat(iif(stopping, token, NULL)) FROM live"
+            "SELECT group_concat(token), group_concat(iif(stopping <> 0, token, NULL)) FROM live"
         )
         active, stopping = _parse_tokens(joined), _parse_tokens(joined_stopping)
         self._held = active.intersection(tokens)
