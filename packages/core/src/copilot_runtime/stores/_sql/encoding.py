@@ -18,10 +18,6 @@ from .. import protocol as p
 
 T = TypeVar("T")
 
-blob_value = bytearray
-"""Returns bytes as `sqlite3` takes them over fastest: it looks for an adapter of all that is no exact `bytearray`, text
-or number, which takes longer than to copy them."""
-
 MAX_SECONDS = 1e11
 """Later than any time that can be: the year 5138."""
 

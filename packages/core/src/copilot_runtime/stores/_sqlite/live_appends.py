@@ -11,13 +11,11 @@ from typing import NamedTuple, TypeVar, cast
 
 from ..._events import join_frames
 from .. import protocol as p
-from .._sql.encoding import blob_value, checksum, format_list
-from .room import StoreConnection
+from .._sql.encoding import checksum, format_list
+from .rows import Db, blob_value
 from .sizes import frames_bytes
 
 T = TypeVar("T")
-
-Db = StoreConnection
 
 
 class LargeRun(NamedTuple):

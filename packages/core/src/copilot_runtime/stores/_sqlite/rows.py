@@ -11,7 +11,6 @@ from ..._events import CompactedFrames, join_frames, split_frames
 from .. import protocol as p
 from .._sql.encoding import (
     blob,
-    blob_value,
     checksum,
     integer,
     parse_duplicates,
@@ -25,6 +24,10 @@ from .sizes import frames_bytes, message_bytes
 T = TypeVar("T")
 
 Db = StoreConnection
+
+blob_value = bytearray
+"""Returns bytes as `sqlite3` takes them over fastest: it looks for an adapter of all that is no exact `bytearray`, text
+or number, which takes longer than to copy them."""
 
 _DAMAGE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, sqlite3.IntegrityError)
 

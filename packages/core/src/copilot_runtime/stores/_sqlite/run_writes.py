@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 from .. import protocol as p
 from .._ordinals import first_ordinal
-from .._sql.encoding import FinishedRun, blob_value, checksum, format_json, integer
+from .._sql.encoding import FinishedRun, checksum, format_json, integer
 from . import rows
 from .garbage import collect, delete_frames, delete_threads
 from .message_ids import ID_COLUMNS, IdColumns, format_run, select_known, store_ids
@@ -108,7 +108,7 @@ class PreparedEnd:
                 count,
                 stored_bytes + appended.stored_bytes,
                 now + p.RAW_RETENTION_SECONDS,
-                blob_value(run.records),
+                rows.blob_value(run.records),
                 checksum(run.records, ordinal),
                 run.duplicates,
                 int(completion.has_run_error),

@@ -87,11 +87,11 @@ def frames_bytes(length: int) -> int:
 
 def text_bytes(text: str | bytes) -> int:
     """Returns how many bytes a text or a blob has: as many as in UTF-8, SQLite's default."""
-    # Most are ASCII, such as the JSON of messages, and need not be copied.
-    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
+    return _length(text)
 
 
 def _length(column: str | bytes | int) -> int:
     if isinstance(column, int):
         return column
+    # Most are ASCII, such as the JSON of messages, and need not be copied.
     return len(column) if isinstance(column, bytes) or column.isascii() else len(column.encode())
