@@ -1000,6 +1000,7 @@ def test_lasting_waiter_is_added_whenever_there_is_nothing_to_read(
     interrupt(reader)
     while not reader.add_waiter(notify, is_lasting=True):
         if reader.read_available() is None:
+            assert not log.has_waiters
             return
     woken.clear()
     log.extend([b"c" * (reader_module.MAX_CHUNK_BYTES + 1)])

@@ -393,7 +393,7 @@ class RunReader(BaseReader):
     def _read_nothing(self, *, ended: bool) -> bytes | None:
         """Returns what there is to send although all of the log has been read."""
         if not ended and self._is_cut:
-            self._log = None
+            self._drop()
             return _CUT_FRAME
         return None if ended else self._keep_alive()
 

@@ -99,7 +99,7 @@ class ReplayReader(RunReader):
                 found = self._find_place(log, ended=ended)
                 if found is None:
                     # A crash took what the reader has received, and another process has ended the run.
-                    self._log = None
+                    self._drop()
                     return lost_ending(last_frame(log.pieces))
                 pieces = found
             if not pieces:
