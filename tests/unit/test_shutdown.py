@@ -7,15 +7,17 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime._concurrency import lifecycle, loops, server_shutdown
+from copilot_runtime._concurrency import driver, lifecycle, loops, server_shutdown
 from copilot_runtime._concurrency.server_shutdown import ServerShutdown
 from copilot_runtime._engine import ShuttingDown
 from copilot_runtime.stores import MemoryStore
+from copilot_runtime.stores.protocol import NewRun, RunStarted, ThreadBusy
 from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, TestClient
 from copilot_runtime_asgi import create_copilot_asgi_app
 
@@ -165,6 +167,31 @@ async def test_shutdown_while_the_history_of_a_run_is_loaded_leaves_its_thread_f
     may_load.set()
     with pytest.raises(ShuttingDown):
         await beginning
+    assert engine.store.read(THREAD).live is None
+
+
+def test_shutdown_while_a_worker_thread_begins_a_run_refuses_it() -> None:
+    begins, may_begin = threading.Event(), threading.Event()
+
+    class Store(MemoryStore):
+        def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
+            begins.set()
+            assert may_begin.wait(HANG_SECONDS)
+            return super().begin(run)
+
+    def begin() -> None:
+        with pytest.raises(ShuttingDown):
+            driver.run_sync(engine.run(given(answers)))
+
+    engine = engine_on(Store())
+    with ThreadPoolExecutor() as pool:
+        beginning = pool.submit(begin)
+        try:
+            assert begins.wait(HANG_SECONDS)
+            engine.shutdown_sync(0)
+        finally:
+            may_begin.set()
+        beginning.result(HANG_SECONDS)
     assert engine.store.read(THREAD).live is None
 
 

@@ -172,7 +172,8 @@ class RunStarter:
                 # Now that no other run can begin, so that of two equal responses only one finds its interrupt open.
                 if is_resuming or self._completes_history:
                     request, function = await self._complete(request, function, started, slot)
-                if has_waited and self._shutdown.refuses_runs():  # since meanwhile: the client is sent elsewhere
+                # Since meanwhile: the client is sent elsewhere. A worker thread sees a shutdown begin without any wait.
+                if (has_waited or loops.in_sync_driver()) and self._shutdown.refuses_runs():
                     raise ShuttingDown
                 lease, in_events, in_inputs = started
                 recorder = RunRecorder(
