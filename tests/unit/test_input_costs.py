@@ -465,7 +465,8 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "deep": parsed(lambda n: run_body(state="@").replace(b'"@"', nested(n))),
     },
     "_server.endpoints.plain_input.as_plain": {
-        "messages": of(lambda n: messages(n), as_plain),
+        # Many more than the dictionaries that Python keeps for reuse.
+        "messages": of(lambda n: messages(4 * n), as_plain),
         "calls": of(
             lambda n: {**RUN, "messages": [{"id": "a", "role": "assistant", "toolCalls": [CALL] * n}]}, as_plain
         ),

@@ -43,10 +43,9 @@ def as_plain(wire: Any) -> PlainInput | None:
     Args:
         wire: the parsed body, in which numbers that are too large for a float are infinities.
     """
-    if not _IS_SUPPORTED or not _is_input(wire):
+    if not _IS_SUPPORTED or not _is_input(wire) or not _are_messages(messages := wire["messages"]):
         return None
     members = list(filter(None, map(wire.get, _NO_STRINGS)))
-    messages = wire["messages"]
     if "activity" in map(_role, messages):
         members += [message for message in messages if message["role"] == "activity"]
     rest = b""
@@ -128,16 +127,14 @@ _MAY_BE_EMPTY: Mapping[str, CoreSchema] = {
 _NO_STRINGS = tuple(_MAY_BE_EMPTY)
 """The members that may have something else than strings, some of which are empty in most inputs."""
 
-_VALIDATOR = SchemaValidator(
-    _object(
-        {
-            **_strings("threadId runId"),
-            "messages": _list(core_schema.tagged_union_schema(dict(_MESSAGES), discriminator="role")),
-        },
-        _MAY_BE_EMPTY,
-    ),
+# The messages apart, since pydantic's core takes a kilobyte or two of the stack for each object that is in another one,
+# and a thread keeps what it has once touched of its stack, for as long as its stream is open.
+_INPUT_VALIDATOR = SchemaValidator(
+    _object({**_strings("threadId runId"), "messages": core_schema.any_schema()}, _MAY_BE_EMPTY)
 )
-_is_input = _VALIDATOR.isinstance_python
+_MESSAGES_VALIDATOR = SchemaValidator(_list(core_schema.tagged_union_schema(dict(_MESSAGES), discriminator="role")))
+_is_input = _INPUT_VALIDATOR.isinstance_python
+_are_messages = _MESSAGES_VALIDATOR.isinstance_python
 
 _COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
 """The members that clients require in the input of RUN_STARTED."""
@@ -193,7 +190,7 @@ def _is_accepted(example: dict[str, Any]) -> bool:
         LenientRunAgentInput.model_validate(example, by_name=False)
     except ValidationError:
         return False
-    return _is_input(example) and RUN_INPUT(example) is example
+    return _is_input(example) and _are_messages(example["messages"]) and RUN_INPUT(example) is example
 
 
 def _are_examples_accepted() -> bool:
