@@ -20,7 +20,7 @@ UNUSED = (
     "werkzeug",
     *("copilot_runtime.agents._builtin", "copilot_runtime.agents._http_agent", "copilot_runtime.agents._langgraph"),
     *("copilot_runtime.agents._pydantic_ai", "copilot_runtime.stores._sqlite", "copilot_runtime.testing"),
-    *("copilot_runtime.transcription._openai",),
+    *("copilot_runtime.transcription._openai", "copilot_runtime._server.endpoints.fail_fast_input"),
 )
 """What neither ``/info`` nor a run of an agent that is a function needs, over a store in memory."""
 

@@ -49,6 +49,7 @@ from copilot_runtime._http.target import decode_segment, segments_below, split_r
 from copilot_runtime._http.url_safety import is_fetchable
 from copilot_runtime._log_text import one_line
 from copilot_runtime._server.cors_log import RefusedOrigins
+from copilot_runtime._server.endpoints import fail_fast_input  # noqa: F401 - which is imported when it is first needed
 from copilot_runtime._server.endpoints.attachment_urls import without_unsafe_urls
 from copilot_runtime._server.endpoints.audio import read_audio
 from copilot_runtime._server.endpoints.content_generations import to_generation_0, to_generation_1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Annotated, Any, Self, SupportsIndex, TypeVar
+from typing import Any, Self, SupportsIndex, TypeVar
 
-from ag_ui.core import Context, Message, RunAgentInput, Tool
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from ag_ui.core import Context, RunAgentInput, Tool
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json, to_json
 
 from ...agents._json_body import JSONBody
@@ -16,24 +16,14 @@ from ...agents._json_body import JSONBody
 class LenientRunAgentInput(RunAgentInput):
     """AG-UI's model, with the optional members of 1.0 where the installed version is a 0.1, which requires them."""
 
+    # Each input gets a copy of a default. Of a factory, pydantic reads the signature, which holds up the first run.
     state: Any = None
-    tools: list[Tool] = Field(default_factory=list)
-    context: list[Context] = Field(default_factory=list)
-    forwarded_props: Any = Field(default_factory=dict)
+    tools: list[Tool] = Field(default=[])
+    context: list[Context] = Field(default=[])
+    forwarded_props: Any = Field(default={})
 
     def __repr_name__(self) -> str:
         return RunAgentInput.__name__
-
-
-class FailFastRunAgentInput(LenientRunAgentInput):
-    """Reports the first invalid item of each list only, since pydantic keeps every error and the item that it is for.
-
-    An item's own lists cannot do the same, so `InputLimits` bounds them.
-    """
-
-    messages: Annotated[list[Message], FailFast()]
-    tools: Annotated[list[Tool], FailFast()] = Field(default_factory=list)
-    context: Annotated[list[Context], FailFast()] = Field(default_factory=list)
 
 
 INPUT_NAMES: Mapping[str, str] = {

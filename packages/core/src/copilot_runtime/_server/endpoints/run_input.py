@@ -19,7 +19,7 @@ from ..errors import InvalidRunInput
 from ..input_limits import InputLimits
 from .attachment_urls import without_unsafe_urls
 from .content_generations import to_generation_0, to_generation_1
-from .input_models import DeferredRunAgentInput, FailFastRunAgentInput, LenientRunAgentInput, build_input, for_agents
+from .input_models import DeferredRunAgentInput, LenientRunAgentInput, build_input, for_agents
 from .plain_input import PlainInput, as_plain
 from .wire_names import refuse_python_names, refuse_python_names_of
 
@@ -118,7 +118,9 @@ def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: I
 
 def _validate(body: bytes, wire: Any) -> LenientRunAgentInput:
     """Returns the model of a run input, whichever generation of AG-UI its content parts are of."""
-    model = LenientRunAgentInput if len(body) <= _SMALL_BODY else FailFastRunAgentInput
+    model = LenientRunAgentInput
+    if len(body) > _SMALL_BODY:
+        from .fail_fast_input import FailFastRunAgentInput as model  # with what few runs need
     try:
         return model.model_validate_json(body, by_name=False)
     except ValidationError as error:
