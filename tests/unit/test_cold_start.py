@@ -135,6 +135,28 @@ def test_cold_start_leaves_the_garbage_collector_as_it_was(is_enabled: bool, mod
         gc.enable()
 
 
+OLD_AT_ONCE = """
+import gc
+from copilot_runtime._server.endpoints import run
+
+new = []
+run._import_without_collecting(".wire_names")
+assert any(one is new for one in gc.get_objects(2))
+assert gc.get_freeze_count() == 0
+"""
+
+
+def test_cold_start_has_the_garbage_collector_look_at_no_model_soon() -> None:
+    done = subprocess.run([sys.executable, "-c", OLD_AT_ONCE], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_cold_start_leaves_frozen_what_an_application_has_frozen() -> None:
+    gc.freeze()
+    run._import_without_collecting(".wire_names")
+    assert gc.get_freeze_count() > 0
+
+
 def test_cold_start_of_the_servers_that_are_measured_imports_no_models() -> None:
     """Or the benchmark of the cold start would measure their fixtures."""
     source = f"import sys, tests.fixtures.configured_app\n{IMPORTED.format(names=OF_RUNS)}"

@@ -158,7 +158,15 @@ def _import_without_collecting(name: str) -> ModuleType:
         return import_module(name, __package__)
     finally:
         if was_enabled:
+            _spare_new_objects()
             gc.enable()
+
+
+def _spare_new_objects() -> None:
+    """Has the garbage collector count all objects as old. Otherwise, it would look at all that are new right now."""
+    if gc.get_freeze_count() == 0:  # what an application has frozen stays frozen
+        gc.freeze()
+        gc.unfreeze()  # into the oldest generation
 
 
 def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunRequest:
