@@ -153,8 +153,11 @@ def test_cold_start_has_the_garbage_collector_look_at_no_model_soon() -> None:
 
 def test_cold_start_leaves_frozen_what_an_application_has_frozen() -> None:
     gc.freeze()
-    run._import_without_collecting(".wire_names")
-    assert gc.get_freeze_count() > 0
+    try:
+        run._import_without_collecting(".wire_names")
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_cold_start_of_the_servers_that_are_measured_imports_no_models() -> None:
