@@ -80,8 +80,8 @@ class HeldBytes:
     """The bytes that a process holds."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.size = 0
+        self.lock: threading.Lock = threading.Lock()
+        self.size: int = 0
         self.sizes: Counter[str | None] = Counter()
         """Those of each owner, if what they may have is limited."""
 
