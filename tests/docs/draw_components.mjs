@@ -7,6 +7,8 @@ import { createRequire } from "node:module";
 import { extname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 
+import { openChat } from "../chat_page.mjs";
+
 const [executablePath, folder, port, message, answer] = process.argv.slice(2);
 const require = createRequire(new URL("../../examples/react_frontend/", import.meta.url));
 const { build, loadConfigFromFile } = await import(pathToFileURL(require.resolve("vite")));
@@ -62,12 +64,9 @@ async function draw(place, path, loadsThread) {
     const body = await readFile(join(folder, "dist", pathname)).catch(() => null);
     await (body ? route.fulfill({ body, contentType: types[extname(pathname)] }) : route.fulfill({ status: 404 }));
   });
-  // A chat with a thread of its own is replaced by that thread once it has come, and what was written before is lost.
-  const loaded = page.waitForEvent("requestfinished", (request) => request.url().endsWith("/connect"));
-  loaded.catch(() => {}); // of a page that is closed before
+  const address = `http://127.0.0.1:8000/${path}`;
   try {
-    await page.goto(`http://127.0.0.1:8000/${path}`);
-    if (loadsThread) await loaded;
+    await (loadsThread ? openChat(page, address) : page.goto(address));
     const input = page.getByRole("textbox");
     await input.fill(message);
     await input.press("Enter");

@@ -3,6 +3,8 @@
 // answered with another one, each of them also after a reload.
 import { createRequire } from "node:module";
 
+import { openChat } from "../chat_page.mjs";
+
 const { chromium } = createRequire(new URL("../../examples/react_frontend/", import.meta.url))("playwright-core");
 
 const [executablePath, url, backend, screenshot] = process.argv.slice(2);
@@ -14,7 +16,7 @@ try {
   const page = await context.newPage();
   page.on("console", (said) => said.type() === "error" && console.error(said.text()));
   page.on("pageerror", (error) => console.error(error));
-  await page.goto(url);
+  await openChat(page, url);
   const input = page.getByRole("textbox");
   await input.fill("Which flights are there?");
   await input.press("Enter");

@@ -3,6 +3,8 @@
 // after a reload. Screenshots go into the folder.
 import { createRequire } from "node:module";
 
+import { openChat } from "../chat_page.mjs";
+
 const { chromium } = createRequire(new URL("../../examples/react_frontend/", import.meta.url))("playwright-core");
 
 const [executablePath, url, folder] = process.argv.slice(2);
@@ -31,7 +33,7 @@ try {
     await sandbox.getByRole("button", { name: "1" }).waitFor();
   };
 
-  await page.goto(url);
+  await openChat(page, url);
   await ask("Show me a clock");
   await useApp();
   if (folder) await page.screenshot({ path: `${folder}/mcp-app.png` });

@@ -2,6 +2,8 @@
 // Ends with status 0 once a user has signed in, chatted, found the chat again after a reload, and signed out.
 import { createRequire } from "node:module";
 
+import { threadLoaded } from "../chat_page.mjs";
+
 const example = new URL("../../examples/react_frontend/", import.meta.url);
 const { chromium } = createRequire(example)("playwright-core");
 
@@ -15,7 +17,9 @@ try {
   await page.waitForURL("**/login");
   await page.getByLabel("Name").fill("ada");
   await page.getByLabel("Password").fill("lovelace");
+  const loaded = threadLoaded(page);
   await page.getByRole("button", { name: "Sign in" }).click();
+  await loaded;
 
   const input = page.getByRole("textbox");
   await input.fill("good morning");

@@ -2,6 +2,8 @@
 // Ends with status 0 once a message with the answer's text is on the page, and is there again after a reload.
 import { createRequire } from "node:module";
 
+import { openChat } from "../chat_page.mjs";
+
 const example = new URL("../../examples/react_frontend/", import.meta.url);
 const { chromium } = createRequire(example)("playwright-core");
 
@@ -11,7 +13,7 @@ try {
   const page = await browser.newPage();
   page.on("console", (said) => said.type() === "error" && console.error(said.text()));
   page.on("pageerror", (error) => console.error(error));
-  await page.goto(url);
+  await openChat(page, url);
   const input = page.getByRole("textbox");
   await input.fill(message);
   await input.press("Enter");

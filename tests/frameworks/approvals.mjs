@@ -3,6 +3,8 @@
 import { createRequire } from "node:module";
 import { randomUUID } from "node:crypto";
 
+import { openChat } from "../chat_page.mjs";
+
 const [example, executablePath, url, ...agents] = process.argv.slice(2);
 const { chromium } = createRequire(`${example}/`)("playwright-core");
 
@@ -24,11 +26,7 @@ class Chat {
 
   /** Opens the page, or reloads it, and waits until the client has what there is of the thread. */
   async open() {
-    // Not the first response: the page may abort its first request and send another one, and Playwright does not always
-    // report the end of what was aborted.
-    const connected = this.page.waitForEvent("requestfinished", (request) => request.url().endsWith("/connect"));
-    await this.page.goto(`${url}?agent=${this.agent}&thread=${this.thread}`);
-    await connected;
+    await openChat(this.page, `${url}?agent=${this.agent}&thread=${this.thread}`);
   }
 
   async say(text) {
