@@ -7,15 +7,14 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._concurrency import driver, lifecycle, loops
 from .._concurrency.server_shutdown import server_shutdown
-from .._events import Cursor, RunRecorder
+from .._events import Cursor
 from .._http.streaming import EventStream
 from ..stores.protocol import (
     ActiveRun,
-    Lease,
     RunStore,
     ThreadKey,
     ThreadSnapshot,
@@ -34,9 +33,8 @@ from .readers import RunReader
 from .remote_runs import RemoteRunFollower
 from .replay import replay
 from .replay_readers import ReplayReader
-from .run import Run, RunServices
+from .run import PreparedRun, Run, RunServices
 from .run_end_notifier import RunEndNotifier
-from .run_limits import RunSlot
 from .run_log import RunLog
 from .run_report import log_reaped_run, log_run
 from .run_report import logger as run_logger
@@ -251,23 +249,16 @@ class Engine:
     def _reader(self, log: RunLog) -> RunReader:
         return RunReader(log, self._subscribers.callbacks)
 
-    def _launch(
-        self,
-        request: RunRequest,
-        function: Callable[..., Any],
-        lease: Lease | None,
-        recorder: RunRecorder,
-        slot: RunSlot,
-        may_be_first: bool,
-    ) -> Run:
+    def _launch(self, prepared: PreparedRun) -> Run:
+        request, lease = prepared.request, prepared.lease
         # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
         on_thread = loops.in_sync_driver()
         log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id, is_starting=on_thread)
         loop = loops.background_loop() if on_thread else asyncio.get_running_loop()
         services = self._run_services if self.on_run_end is None else self._reporting_run_services
-        if may_be_first:
+        if prepared.may_be_first:
             services = self._naming_run_services
-        run = Run(request, function, lease, recorder, slot, services, log, loop)
+        run = Run(prepared, services, log, loop)
         self._runs.add(run)
         try:
             if run.writer is not None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .._concurrency import driver, loops
 from .._events import (
@@ -66,29 +66,24 @@ class RunServices:
     """Called with the report of a stored run."""
 
 
-class Launch(Protocol):
-    """Starts a run. All that it is started with comes by position: an object in between would be one more for each."""
+class PreparedRun(NamedTuple):
+    """All that a run is launched with.
 
-    def __call__(
-        self,
-        request: RunRequest,
-        function: Callable[..., Any],
-        lease: Lease | None,
-        recorder: RunRecorder,
-        slot: RunSlot,
-        may_be_first: bool,
-        /,
-    ) -> Run:
-        """Returns a run that was started.
+    Attributes:
+        request: what is to be run.
+        function: its agent.
+        lease: the right to write it; None for a run on no thread, of which nothing is stored.
+        recorder: what its events are recorded with.
+        slot: its place among the runs that may be active.
+        may_be_first: whether it may be the first one of its thread, which has no name then.
+    """
 
-        Args:
-            request: what is to be run.
-            function: its agent.
-            lease: the right to write it; None for a run on no thread, of which nothing is stored.
-            recorder: what its events are recorded with.
-            slot: its place among the runs that may be active.
-            may_be_first: whether it may be the first one of its thread, which has no name then.
-        """
+    request: RunRequest
+    function: Callable[..., Any]
+    lease: Lease | None
+    recorder: RunRecorder
+    slot: RunSlot
+    may_be_first: bool = False
 
 
 class Run:
@@ -98,11 +93,7 @@ class Run:
     that does not. Then its thread is free and its readers have received all, whatever the agent still does.
 
     Args:
-        request: as for `Launch`, like the next ones.
-        function: its agent.
-        lease: the right to write it.
-        recorder: what its events are recorded with.
-        slot: its place.
+        prepared: what it is launched with.
         services: what it uses.
         log: its log, which is empty.
         loop: its event loop.
@@ -136,16 +127,9 @@ class Run:
     )
 
     def __init__(
-        self,
-        request: RunRequest,
-        function: Callable[..., Any],
-        lease: Lease | None,
-        recorder: RunRecorder,
-        slot: RunSlot,
-        services: RunServices,
-        log: RunLog,
-        loop: asyncio.AbstractEventLoop,
+        self, prepared: PreparedRun, services: RunServices, log: RunLog, loop: asyncio.AbstractEventLoop
     ) -> None:
+        request, function, lease, recorder, slot, _ = prepared
         self.request = request
         self.log = log
         self.loop = loop

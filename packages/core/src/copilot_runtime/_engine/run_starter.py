@@ -30,7 +30,7 @@ from .async_store import AsyncStore
 from .lost_begins import LostBegins
 from .orphans import Orphans
 from .resume import check_resume, without_resume
-from .run import Launch, Run
+from .run import PreparedRun, Run
 from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot, TooManyRuns, TooManyRunsOfUser
 from .shutdown import Shutdown, ShuttingDown
 from .store_queue import TurnMissed
@@ -69,7 +69,7 @@ class RunStarter:
         orphans: Orphans,
         subscribers: Subscribers,
         shutdown: Shutdown,
-        launch: Launch,
+        launch: Callable[[PreparedRun], Run],
         stop: Callable[[ThreadKey, str | None], Awaitable[object]],
         names_threads: bool,
     ) -> None:
@@ -117,7 +117,7 @@ class RunStarter:
     def _launch_on_no_thread(self, request: RunRequest, slot: RunSlot) -> Run:
         try:
             function = agent_callable(request.agent)
-            return self._launch(request, function, None, RunRecorder(ordinal=None), slot, False)
+            return self._launch(PreparedRun(request, function, None, RunRecorder(ordinal=None), slot))
         except BaseException:
             slot.release()
             raise
@@ -184,7 +184,7 @@ class RunStarter:
                 )
                 # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
                 may_be_first = self._names_threads and len(in_events) <= MAX_NEW_THREAD_MESSAGES
-                run = self._launch(request, function, lease, recorder, slot, may_be_first)
+                run = self._launch(PreparedRun(request, function, lease, recorder, slot, may_be_first))
             except BaseException:
                 await self._end_unlaunched(started.lease)
                 raise

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .._events import RunRecorder, split_pieces
+from .._events import split_pieces
 from .._telemetry.current import run_scope, scoped
 from .._users import owner_hash
-from ..stores.protocol import Lease, RunStore
+from ..stores.protocol import RunStore
 from .async_store import AsyncStore
 from .engine import Engine
-from .run import Run
-from .run_limits import RunSlot
+from .run import PreparedRun, Run
 from .run_log import RunLog
 from .run_report import RunReport
 from .thread_names import NameSource
 from .traced_store import TracedAsyncStore
-from .types import EndedRun, EngineOptions, RunEndHook, RunRequest
+from .types import EndedRun, EngineOptions, RunEndHook
 
 if TYPE_CHECKING:
     from .._telemetry.spans import TracedOperation
@@ -71,26 +69,19 @@ class TracedEngine(Engine):
     def _make_async_store(self, store: RunStore) -> AsyncStore:
         return TracedAsyncStore(store, self._telemetry)
 
-    def _launch(
-        self,
-        request: RunRequest,
-        function: Callable[..., Any],
-        lease: Lease | None,
-        recorder: RunRecorder,
-        slot: RunSlot,
-        may_be_first: bool,
-    ) -> Run:
+    def _launch(self, prepared: PreparedRun) -> Run:
+        request = prepared.request
         operation = self._telemetry.begin_run(
             agent_id=request.agent_id,
             thread_id=request.thread_id,
             run_id=request.run_id,
             owner_hash=owner_hash(request.owner),
-            is_suggestion=lease is None,
+            is_suggestion=prepared.lease is None,
         )
         traced = _TracedRun(operation, self._telemetry)
         try:
             with scoped(_run_span, traced), run_scope(self._telemetry, operation):
-                run = super()._launch(request, function, lease, recorder, slot, may_be_first)
+                run = super()._launch(prepared)
         except BaseException as error:
             operation.end(type(error).__name__)
             raise
