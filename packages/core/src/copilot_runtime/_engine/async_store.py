@@ -83,7 +83,7 @@ class AsyncStore:
 
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
-            return cast(RunStarted | ThreadBusy, await writes.write(run))
+            return cast("RunStarted | ThreadBusy", await writes.write(run))
         return await self.call(self._store.begin, run)
 
     async def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:

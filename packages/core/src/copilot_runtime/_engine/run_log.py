@@ -65,7 +65,7 @@ class RunLog(Waiters):
 
     def frames_of(self, pieces: Sequence[Piece]) -> Sequence[bytes]:
         """Returns the frames of some of its pieces."""
-        return as_frames(pieces, count_frames(pieces)) if self.has_bursts else cast(Sequence[bytes], pieces)
+        return as_frames(pieces, count_frames(pieces)) if self.has_bursts else cast("Sequence[bytes]", pieces)
 
     def pieces_after(self, seen: int) -> Sequence[Piece]:
         """Returns the frames after the first ``seen``."""

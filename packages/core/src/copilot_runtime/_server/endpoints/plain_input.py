@@ -129,9 +129,7 @@ _NO_STRINGS = tuple(_MAY_BE_EMPTY)
 
 # The messages apart, since pydantic's core takes a kilobyte or two of the stack for each object that is in another one,
 # and a thread keeps what it has once touched of its stack, for as long as its stream is open.
-_INPUT_VALIDATOR = SchemaValidator(
-    _object({**_strings("threadId runId"), "messages": core_schema.any_schema()}, _MAY_BE_EMPTY)
-)
+_INPUT_VALIDATOR = SchemaValidator(_object({**_strings("threadId runId"), "messages": _ANYTHING}, _MAY_BE_EMPTY))
 _MESSAGES_VALIDATOR = SchemaValidator(_list(core_schema.tagged_union_schema(dict(_MESSAGES), discriminator="role")))
 _is_input = _INPUT_VALIDATOR.isinstance_python
 _are_messages = _MESSAGES_VALIDATOR.isinstance_python

@@ -203,7 +203,7 @@ class PostgresStore:
         [outcome] = self.write_runs((run,))
         if isinstance(outcome, Exception):
             raise outcome
-        return cast(p.RunStarted | p.ThreadBusy, outcome)
+        return cast("p.RunStarted | p.ThreadBusy", outcome)
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
         self._writes.finish(lease, frames, completion)
