@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="rounds for every server, instead of each workload's own number")
     parser.add_argument("--scale", type=float, default=1.0, help="factor for the numbers of requests")
     parser.add_argument("--tables", action="store_true", help="print the shared benchmark's tables too")
-    parser.add_argument("--write", action="store_true", help="write RESULTS.md and the plots")
+    parser.add_argument("--write", action="store_true", help="write what is complete into RESULTS.md, with plots")
     parser.add_argument("--json", type=Path, metavar="FILE", help="append all figures as one line of JSON")
     return parser
 

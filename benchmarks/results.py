@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from . import plots, tables
+from .bars import BARS
+from .growth.measure import ALL
 from .growth.series import Series
 from .outcomes import Outcome
 
@@ -14,8 +17,7 @@ FILE = Path(__file__).with_name("RESULTS.md")
 TITLE = """\
 # Results
 
-Written by `python -m benchmarks --node --write`, with `--quick` if only the main servers and no streams are here.
-README.md explains the columns.
+Written by `python -m benchmarks --node --write`. README.md explains the columns.
 """
 SECTIONS: Mapping[str, str | None] = {
     "Bars": "results.svg",
@@ -28,13 +30,15 @@ WIDTH = 120
 
 
 def write_bars(outcomes: Sequence[Outcome], summary: str, machine: str) -> None:
-    """Replaces the bars. ``machine`` is what the figures depend on."""
-    _write("Bars", (machine, tables.bars(outcomes), summary), plots.bars(outcomes))
+    """Replaces the bars, unless some are missing. ``machine`` is what the figures depend on."""
+    if _is_complete("Bars", {outcome.bar for outcome in outcomes}, BARS):
+        _write("Bars", (machine, tables.bars(outcomes), summary), plots.bars(outcomes))
 
 
 def write_growth(series: Sequence[Series], machine: str) -> None:
-    """Replaces what grows. ``machine`` is what the figures depend on."""
-    _write("Growth", (machine, tables.growth(series), tables.growth_summary(series)), plots.growth(series))
+    """Replaces what grows, unless some of it is missing. ``machine`` is what the figures depend on."""
+    if _is_complete("Growth", {one.name for one in series}, ALL):
+        _write("Growth", (machine, tables.growth(series), tables.growth_summary(series)), plots.growth(series))
 
 
 def write_stores(table: str, machine: str) -> None:
@@ -45,6 +49,13 @@ def write_stores(table: str, machine: str) -> None:
 def write_many_threads(table: str, machine: str) -> None:
     """Replaces what stores cost with many threads. ``machine`` is what the figures depend on."""
     _write("Many threads", (machine, table))
+
+
+def _is_complete(section: str, measured: Collection[object], wanted: Collection[object]) -> bool:
+    """Returns whether all of a section was measured; says so if not, as what is in the file would be lost."""
+    if missing := len(set(wanted) - set(measured)):
+        print(f"# {FILE.name}: {section} not written, as {missing} of {len(wanted)} are missing", file=sys.stderr)
+    return not missing
 
 
 def _write(section: str, paragraphs: Sequence[str], plot: str = "") -> None:

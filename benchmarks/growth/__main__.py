@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--cases", default=",".join(ALL), help="comma-separated (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds for every size (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="replace this part of RESULTS.md and its plot")
+    parser.add_argument("--write", action="store_true", help="replace this part of RESULTS.md if it is complete")
     options = parser.parse_args()
     cases = options.cases.split(",")
     unknown = set(cases) - set(ALL)

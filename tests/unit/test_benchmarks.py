@@ -12,7 +12,7 @@ import pytest
 from benchmarks import bars, plots, results, servers, shared, tables
 from benchmarks.__main__ import QUICK_ROUNDS, ROUNDS
 from benchmarks.bars import BARS, CPU, DELAY, EXCESS, RATIO, Bar
-from benchmarks.growth.measure import GROUPS
+from benchmarks.growth.measure import ALL, GROUPS
 from benchmarks.growth.series import Growth, Point, Series
 from benchmarks.node import SERVER as NODE
 from benchmarks.outcomes import Outcome, Verdict, compare, outcome
@@ -185,6 +185,24 @@ def test_tables_say_by_how_much_a_bar_is_missed() -> None:
 def test_plots_are_xml() -> None:
     for plot in (plots.bars(outcomes_of_all_kinds()), plots.growth([series(Growth.LINEAR, 5, 10, 40)] * 4)):
         assert ElementTree.fromstring(plot).tag.endswith("svg")
+
+
+def test_results_are_kept_where_only_some_were_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(results, "FILE", tmp_path / "RESULTS.md")
+    measured = [Outcome(bar, None, Verdict.MISSING) for bar in BARS]
+    grown = [Series(name, "us", Growth.CONSTANT, (Point(1, (1.0,)),)) for name in ALL]
+    results.write_bars(measured, "all", "machine")
+    results.write_growth(grown, "machine")
+    written = results.FILE.read_text("utf-8")
+    assert "all" in written
+    assert ALL[-1] in written
+    assert not capsys.readouterr().err
+    results.write_bars(measured[1:], "some", "machine")
+    results.write_growth(grown[1:], "machine")
+    assert results.FILE.read_text("utf-8") == written
+    assert "Bars not written, as 1 of" in capsys.readouterr().err
 
 
 def test_results_replace_a_section_and_keep_the_other() -> None:
