@@ -272,26 +272,29 @@ class RunRecorder:
         frame_size = 0
         until_turn = max_bytes
         async for event in events:
-            delta = None
-            if expected is self._stream:
-                try:
-                    if type(event) is dict:
-                        if event["type"] == kind and event[id_member] == identity and len(event) == plain_size:
-                            delta = event["delta"]
-                    elif type(event) is model_class:
-                        fields = event.__dict__
-                        if read_others(fields) == others and not event.__pydantic_extra__:
-                            delta = fields[delta_field]
-                except Exception:
-                    pass  # of members that no delta has
-            if type(delta) is str:
-                append(delta)
-                until_turn -= frame_size + len(delta)  # whether or not they have been drained meanwhile
-                if until_turn <= 0:
-                    until_turn = max_bytes
-                    await asyncio.sleep(0)
+            try:
+                if expected is self._stream and (
+                    event["type"] == kind
+                    and event[id_member] == identity
+                    and len(event) == plain_size
+                    and type(delta := event["delta"]) is str
+                    if type(event) is dict
+                    else type(event) is model_class
+                    and read_others(fields := event.__dict__) == others
+                    and type(delta := fields[delta_field]) is str
+                    and not event.__pydantic_extra__
+                ):
+                    append(delta)
+                    until_turn -= frame_size + len(delta)  # whether or not they have been drained meanwhile
+                    if until_turn > 0:
+                        continue
+            except Exception:
+                pass  # of members that no delta has
+            if until_turn <= 0:
+                until_turn = max_bytes
+                await asyncio.sleep(0)
                 continue
-            if self.feed(event) >= max_bytes:
+            if (self.feed(event) if self._streams else self._feed(event)) >= max_bytes:
                 await asyncio.sleep(0)
             stream = self._stream
             if stream is None:
