@@ -10,8 +10,6 @@ from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Request
 from copilot_runtime.adapters import (
     MAX_KEPT_CHARACTERS,
     SHUTTING_DOWN,
-    AsyncBody,
-    BodyLimits,
     FrameworkContext,
     HandlerOptions,
     build_handler,
@@ -24,7 +22,7 @@ from copilot_runtime.adapters import (
 
 from ._asgi_types import ASGIApp, Message, Receive, Scope, Send
 from ._lifespan import serve_lifespan
-from ._received_body import ReceivedBody
+from ._received_body import ReceivedBody, may_have_body
 from ._stream_response import StreamResponse
 
 
@@ -87,28 +85,36 @@ class CopilotASGIApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "http":
-            runtime, body = self._handler.runtime, ReceivedBody(scope, receive)
+            runtime = self._handler.runtime
+            body = ReceivedBody(runtime.body_limits, receive) if may_have_body(scope) else None
             path, root_path = _target(scope)
-            response = None if body.may_exist else self._handler.respond_at_once(scope["method"], path, root_path)
+            response = self._handler.respond_at_once(scope["method"], path, root_path) if body is None else None
             if response is None:
                 try:
-                    response = await self._respond(_create_request(scope, path, root_path, body, runtime.body_limits))
+                    response = await self._respond(_create_request(scope, path, root_path, body))
                 except asyncio.CancelledError:
                     # A server that shuts down cancels what is still open, and would log a traceback for the exception.
                     if not runtime.is_shutting_down:
                         raise
                     response = SHUTTING_DOWN
-            if body.is_disconnected:
+            if body is not None and body.is_disconnected:
                 response.close()
                 return
             content = response.body
             is_endless = isinstance(content, EventStream)
             stream = content if isinstance(content, EventStream) else response_stream(runtime, response)
             if stream is None:
-                await _send_body(_start_message(response), content, body, send, runtime)
+                rest = body if body is not None and body.may_be_left(scope) else None
+                await _send_body(_start_message(response), content, scope, rest, send, runtime)
             else:
                 await StreamResponse(
-                    _start_message(response), stream, body, send, runtime, is_endless=is_endless
+                    _start_message(response),
+                    stream,
+                    receive,
+                    send,
+                    runtime,
+                    is_endless=is_endless,
+                    has_body_ended=body is not None and body.has_ended,
                 ).send()
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
@@ -141,14 +147,14 @@ def _read_target(path: str, root_path: str, raw: bytes | None) -> tuple[str, str
     return split_raw_target(raw, path.encode("utf-8", "surrogateescape"), root_path.encode())
 
 
-def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody, limits: BodyLimits) -> Request:
+def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody | None) -> Request:
     return Request(
         method=scope["method"],
         path=path,
         root_path=root_path,
         query_string=scope.get("query_string", b"").decode("latin-1"),
         headers=decode_headers(scope["headers"]),
-        body=AsyncBody(limits, body.receive_chunk, body.has_ended) if body.may_exist else b"",
+        body=b"" if body is None else body,
         native=scope,
     )
 
@@ -159,14 +165,20 @@ def _start_message(response: Response) -> Message:
 
 
 async def _send_body(
-    start: Message, content: bytes | EventStream, body: ReceivedBody, send: Send, runtime: CopilotRuntime
+    start: Message,
+    content: bytes | EventStream,
+    scope: Scope,
+    rest: ReceivedBody | None,
+    send: Send,
+    runtime: CopilotRuntime,
 ) -> None:
+    """Sends a response, and reads the ``rest`` of the request's body, if the client may still be sending it."""
     try:
         await send(start)
-        if body.may_be_left:
+        if rest is not None:
             # A client that is still sending when the connection closes never sees the response.
             await send({"type": "http.response.body", "body": content, "more_body": True})
-            await body.drain()
+            await rest.drain(scope)
             content = b""
         await send({"type": "http.response.body", "body": content})
     except asyncio.CancelledError:

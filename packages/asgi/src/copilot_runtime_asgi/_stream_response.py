@@ -9,10 +9,10 @@ from contextlib import suppress
 
 from copilot_runtime import CopilotRuntime, EventStream
 
-from ._asgi_types import Message, Send
+from ._asgi_types import Message, Receive, Send
 from ._cancelled_stream import send_end
 from ._pushed_stream import PushedStream
-from ._received_body import ReceivedBody
+from ._received_body import wait_for_disconnect
 
 
 @types.coroutine
@@ -32,17 +32,19 @@ class StreamResponse:
         start: the message with the status and the headers.
         stream: the body.
         is_endless: whether the stream ends with an event and not by its length.
-        request_body: the body of the request, which says when the client has disconnected.
+        has_body_ended: whether all of the request's body has been received.
+        receive: the server's, which says when the client has disconnected.
         send: the server's.
         runtime: the runtime that has responded.
     """
 
     __slots__ = (
         "_chunks",
+        "_has_body_ended",
         "_has_started",
         "_is_endless",
         "_is_stalled",
-        "_request_body",
+        "_receive",
         "_runtime",
         "_send",
         "_start",
@@ -56,18 +58,20 @@ class StreamResponse:
         self,
         start: Message,
         stream: EventStream,
-        request_body: ReceivedBody,
+        receive: Receive,
         send: Send,
         runtime: CopilotRuntime,
         *,
         is_endless: bool,
+        has_body_ended: bool,
     ) -> None:
         self._start: Message | None = start
         self._stream = stream
-        self._request_body = request_body
+        self._receive = receive
         self._send = send
         self._runtime = runtime
         self._is_endless = is_endless
+        self._has_body_ended = has_body_ended
         self._task: asyncio.Task[object] | None = None
         """The task of the response, until its end."""
         self._chunks: PushedStream | None = None
@@ -163,7 +167,7 @@ class StreamResponse:
         self._watching = None
         # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
         # `http.disconnect` is immediate.
-        self._watcher = asyncio.ensure_future(self._request_body.wait_for_disconnect())
+        self._watcher = asyncio.ensure_future(wait_for_disconnect(self._receive, has_body_ended=self._has_body_ended))
         self._watcher.add_done_callback(self._disconnected)
         self._stream.on_stalled(self._abort_threadsafe)
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from .._concurrency import driver
 from .._concurrency.first_step import FirstStep
@@ -29,6 +30,8 @@ _CHUNK_BYTES = 64 * 1024
 
 BYTES_PER_SECOND = 32 * 1024
 """How fast a body has to arrive: it may be late by `BodyLimits.timeout_seconds`."""
+
+_TOO_MANY = "the bodies of all requests are too large together"
 
 
 class BodyBudget:
@@ -57,18 +60,23 @@ class BodyBudget:
             TooManyBodies: all together would have too many, or those without a user.
         """
         held = self._held.get()
-        share = self._max_share
+        has_shares = self._max_share is not None
         with held.lock:
-            is_over_share = share is not None and held.sizes[owner] + size > share
-            # The user first: to such a user, it makes no difference how much the others send.
-            if is_over_share and owner is not None:
-                raise TooManyBodiesOfUser("the bodies of the user's requests are too large together")
-            if is_over_share or held.size + size > self._max_bytes:
-                raise TooManyBodies("the bodies of all requests are too large together")
+            if has_shares:
+                self._check_share(held.sizes[owner] + size, owner)
+            if held.size + size > self._max_bytes:
+                raise TooManyBodies(_TOO_MANY)
             held.size += size
-            if share is not None:
+            if has_shares:
                 held.sizes[owner] += size
         return held
+
+    def _check_share(self, size: int, owner: str | None) -> None:
+        """Raises if that is more than an owner may have, whatever the others have."""
+        if self._max_share is not None and size > self._max_share:
+            if owner is None:
+                raise TooManyBodies(_TOO_MANY)
+            raise TooManyBodiesOfUser("the bodies of the user's requests are too large together")
 
     @property
     def held(self) -> int:
@@ -192,24 +200,24 @@ class LimitedBody(RequestBody):
             self._deadline = min(self._deadline, time.monotonic() + self._limits.timeout_seconds)
 
     def _accept(self, chunk: bytes) -> None:
-        """Adds bytes after which others may come. Raises what `_take` raises."""
-        self._take(chunk)
+        """Adds bytes after which others may come. Raises what `_count` raises."""
+        self._count(len(chunk))
+        self._chunks.append(chunk)
         if self._limits.timeout_seconds is not None:
             # No later, or a client could send most of a body at once, and hold it for as long as it might have taken.
             latest = time.monotonic() + self._limits.timeout_seconds
             self._deadline = min(self._deadline + len(chunk) / BYTES_PER_SECOND, latest)
 
-    def _take(self, chunk: bytes) -> None:
-        """Adds bytes. Raises BodyTooLarge, TooManyBodies and TooManyBodiesOfUser."""
-        if self._size + len(chunk) > self._max_bytes:
+    def _count(self, size: int) -> None:
+        """Adds to the size. Raises BodyTooLarge, TooManyBodies and TooManyBodiesOfUser."""
+        if self._size + size > self._max_bytes:
             raise self._fail(BodyTooLarge(self._max_bytes, self._advice))
         if not self._is_closed:
             try:
-                self._held = self._limits.budget.take(len(chunk), self._owner)
+                self._held = self._limits.budget.take(size, self._owner)
             except BodyError as error:
                 raise self._fail(error) from None
-        self._size += len(chunk)
-        self._chunks.append(chunk)
+        self._size += size
 
     def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
         chunks, self._chunks = self._chunks, []
@@ -229,66 +237,61 @@ class AsyncBody(LimitedBody):
     Args:
         limits: its limits.
         receive: returns the next bytes, and ``b""`` at the end. Raises UnreadableBody.
-        has_ended: returns whether ``receive`` has returned the last bytes; may be False although it has.
+
+    Attributes:
+        has_ended: whether all of it is known to have been received.
     """
 
-    __slots__ = ("_has_ended", "_lock", "_loop", "_receive")
+    __slots__ = ("_lock", "_loop", "_receive", "has_ended")
 
-    def __init__(
-        self,
-        limits: BodyLimits,
-        receive: Callable[[], Awaitable[bytes]],
-        has_ended: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, limits: BodyLimits, receive: Callable[[], Awaitable[Any]]) -> None:
         super().__init__(limits)
         self._receive = receive
-        self._has_ended = has_ended
         self._loop = asyncio.get_running_loop()
         self._lock: asyncio.Lock | None = None
+        self.has_ended: bool = False
 
     async def read(self) -> bytes:
         if self._data is not None:
             return self._data
         if asyncio.get_running_loop() is not self._loop:
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.read(), self._loop))
-        first = None
         if self._lock is None:
-            if self._error is not None:
-                raise self._error
-            try:
-                first = FirstStep(self._receive())
-            except UnreadableBody as error:
-                raise self._fail(error) from None
-            if first.is_done and self._has_ended():  # most bodies have arrived before anything asks for them
-                if first.result:
-                    self._take(first.result)
-                return self._finish_receiving()
             self._lock = asyncio.Lock()  # for others that read while this one waits
         async with self._lock:
-            return await self._read(first)
+            return await self._read()
 
-    async def _read(self, first: FirstStep[bytes] | None) -> bytes:
-        """Reads the body, of which ``first`` is the first step if that has been taken."""
+    async def _read(self) -> bytes:
         if self._data is not None:
             return self._data
         self._begin()
         try:
-            while chunk := await self._receive_in_time(first):
-                first = None
+            while chunk := await self._receive_in_time():
                 self._accept(chunk)
-                if self._has_ended():
+                if self.has_ended:
                     break
         except UnreadableBody as error:
             raise self._fail(error) from None
-        return self._finish_receiving()
-
-    def _finish_receiving(self) -> bytes:
-        del self._receive, self._has_ended  # which keep the connection, while the request is kept by its run
         return self._finish()
 
-    async def _receive_in_time(self, step: FirstStep[bytes] | None) -> bytes:
-        if step is None:
-            step = FirstStep(self._receive())
+    def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
+        del self._receive  # which keeps the connection, while the request is kept by its run
+        return super()._finish(form)
+
+    def _accept_all(self, data: bytes) -> bytes:
+        """Takes a body that has come as one chunk, and returns it. Raises what `_count` raises."""
+        if data:
+            self._count(len(data))
+        del self._receive
+        self._data = data
+        return data
+
+    def _receive_chunk(self) -> Awaitable[bytes]:
+        """Returns what `receive` does. For subclasses that receive something else."""
+        return self._receive()
+
+    async def _receive_in_time(self) -> bytes:
+        step = FirstStep(self._receive_chunk())
         if step.is_done:  # and needs no timer
             return step.result
         if self._limits.timeout_seconds is None:
