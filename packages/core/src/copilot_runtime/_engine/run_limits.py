@@ -25,6 +25,9 @@ MAX_UNCOUNTED_BYTES = 64 * 1024
 UNCOUNTED_SHARE = 16
 """And of the memory that is counted for it, which part: or many small runs would take several times what is counted."""
 
+_NONE_LARGER = MAX_UNCOUNTED_BYTES * UNCOUNTED_SHARE
+"""From which size on that part does not matter."""
+
 
 class RunLimitReached(Exception):
     """There may be no further run, by an option that is named ``setting``."""
@@ -66,7 +69,7 @@ class RunSlot:
         self._replaced = replaced
         self.user = user
         self.size = size
-        self.allowance = _allowance(size)
+        self.allowance = size // UNCOUNTED_SHARE if size < _NONE_LARGER else MAX_UNCOUNTED_BYTES
 
     def grow(self, frame_bytes: int) -> bool:
         """Counts what the run has emitted. Returns False if the run is to end, since there is too much in memory.
@@ -76,7 +79,7 @@ class RunSlot:
         if self._limiter is None:
             return True
         may_go_on = self._limiter.grow(self, EVENT_FACTOR * frame_bytes)
-        self.allowance = _allowance(self.size)
+        self.allowance = min(self.size // UNCOUNTED_SHARE, MAX_UNCOUNTED_BYTES)
         return may_go_on
 
     def add(self, size: int) -> None:
@@ -89,7 +92,7 @@ class RunSlot:
         limiter = self._limiter
         if limiter is not None:
             self._limiter = self._replaced = None
-            limiter.release(self)
+            limiter.released.append(self)
 
     def take_over(self, size: int) -> RunSlot | None:
         """Returns the same place for another run.
@@ -111,11 +114,6 @@ class RunSlot:
         return self._limiter is None
 
 
-def _allowance(size: int) -> int:
-    share = size // UNCOUNTED_SHARE
-    return share if share < MAX_UNCOUNTED_BYTES else MAX_UNCOUNTED_BYTES
-
-
 class RunLimiter:
     """Counts active runs and their memory, from any thread. A limit of None is no limit.
 
@@ -130,7 +128,7 @@ class RunLimiter:
         self._max_runs_per_user = math.inf if max_runs_per_user is None else max_runs_per_user
         self._max_bytes = math.inf if max_runs_bytes is None else max_runs_bytes
         self._slots: set[RunSlot] = set()
-        self._released: deque[RunSlot] = deque()
+        self.released: deque[RunSlot] = deque()
         """Those that count no longer. They leave the other members with the next call that looks at these: the end of a
         run takes no lock."""
         self._size = 0
@@ -151,31 +149,46 @@ class RunLimiter:
             TooManyRunsOfUser: the user has as many runs as allowed, or there is no memory for another one of that user.
             TooManyRuns: there are as many runs as allowed, or there is no memory for another one.
         """
+        with self._lock.get():
+            slot = self.find(user, input_size)
+            if slot is None:
+                raise self._limit_reached(user, RUN_BYTES + input_size)
+            return slot
+
+    def find(self, user: str | None, input_size: int) -> RunSlot | None:
+        """Does the same, but returns None where `acquire` says which limit has been reached."""
         size = RUN_BYTES + input_size
         if size > self._max_bytes:
             raise InputTooLarge(int(self._max_bytes))
         with self._lock.get():
-            if self._released:
-                self._remove_released()
-            # The user first: to such a user, it makes no difference how busy the others keep the process.
-            if user is not None and user in self._of_users:
-                self._check_user(user, size)
-            if len(self._slots) >= self._max_runs:
-                raise TooManyRuns("max_runs")
-            if self._size + size > self._max_bytes:
-                raise TooManyRuns("max_runs_bytes")
-            slot = RunSlot(self, user, size)
-            self._slots.add(slot)
-            self._size += size
+            while self.released:
+                self._remove(self.released.popleft())
+            slots, total = self._slots, self._size + size
+            if len(slots) >= self._max_runs or total > self._max_bytes:
+                return None
             if user is not None:
+                if self._user_limit(user, size):
+                    return None
                 self._count_user(user, size)
+            slot = RunSlot(self, user, size)
+            slots.add(slot)
+            self._size = total
             return slot
 
-    def _check_user(self, user: str, size: int) -> None:
+    def _limit_reached(self, user: str | None, size: int) -> RunLimitReached:
+        # The user first: to such a user, it makes no difference how busy the others keep the process.
+        if user is not None and (setting := self._user_limit(user, size)):
+            return TooManyRunsOfUser(setting)
+        return TooManyRuns("max_runs" if len(self._slots) >= self._max_runs else "max_runs_bytes")
+
+    def _user_limit(self, user: str, size: int) -> str:
+        """Returns which limit a user has reached; empty for none, as for the first run of each."""
+        if user not in self._of_users:
+            return ""
         if self._of_users[user] >= self._max_runs_per_user:
-            raise TooManyRunsOfUser("max_runs_per_user")
-        if self._sizes_of_users[user] + size > USER_SHARE * self._max_bytes:
-            raise TooManyRunsOfUser("max_runs_bytes")
+            return "max_runs_per_user"
+        is_too_much = self._sizes_of_users[user] + size > USER_SHARE * self._max_bytes
+        return "max_runs_bytes" if is_too_much else ""
 
     def add(self, slot: RunSlot, size: int) -> None:
         """Counts that a run takes more memory which has not begun. Raises what `acquire` raises."""
@@ -229,13 +242,9 @@ class RunLimiter:
             is_largest = slot.size >= max(other.size for other in self._slots)
             return not is_largest and self._size <= MAX_EXCESS * self._max_bytes
 
-    def release(self, slot: RunSlot) -> None:
-        """Counts a run no longer, once anybody counts again."""
-        self._released.append(slot)
-
     def _remove_released(self) -> None:
-        while self._released:
-            self._remove(self._released.popleft())
+        while self.released:
+            self._remove(self.released.popleft())
 
     def _remove(self, slot: RunSlot) -> None:
         if slot not in self._slots:  # it was taken over
@@ -262,7 +271,7 @@ class RunLimiter:
     def after_fork(self) -> None:
         """Starts at zero in a child process."""
         self._slots.clear()
-        self._released.clear()
+        self.released.clear()
         self._size, self._lock = 0, process_rlock()
         self._of_users.clear()
         self._sizes_of_users.clear()

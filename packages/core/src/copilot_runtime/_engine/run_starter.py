@@ -31,7 +31,7 @@ from .lost_begins import LostBegins
 from .orphans import Orphans
 from .resume import check_resume, without_resume
 from .run import PreparedRun, Run
-from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot, TooManyRuns, TooManyRunsOfUser
+from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot
 from .shutdown import Shutdown, ShuttingDown
 from .store_queue import TurnMissed
 from .stored_history import read_and_complete
@@ -99,7 +99,7 @@ class RunStarter:
     async def begin_on_no_thread(self, request: RunRequest) -> Run:
         """Begins a run of which nothing is stored. Raises TypeError, TooManyRuns, TooManyRunsOfUser, InputTooLarge."""
         request = without_resume(request)
-        slot = self._find_slot(request) or await self._make_slot(request)
+        slot = self._limiter.find(request.user_key, request.memory) or await self._make_slot(request)
         request.body.forget()
         return self._launch_on_no_thread(request, slot)
 
@@ -154,7 +154,7 @@ class RunStarter:
             request.size,
             self._lost_begins.next_id() if self._store.blocking else "",
         )
-        has_waited, slot = self._may_suspend, self._find_slot(request)
+        has_waited, slot = self._may_suspend, self._limiter.find(request.user_key, request.memory)
         if slot is None:
             has_waited, slot = True, await self._make_slot(request, new.thread)
         shared = self._runs.shared
@@ -196,13 +196,6 @@ class RunStarter:
         if (shared.last_missed is not missed or not shared.has_all) and self._store.poll_seconds is None:
             await self._stop_if_requested(run, started.lease)
         return run
-
-    def _find_slot(self, request: RunRequest) -> RunSlot | None:
-        """Returns a slot for a run; None if a limit is reached. Raises InputTooLarge."""
-        try:
-            return self._limiter.acquire(request.user_key, request.memory)
-        except (TooManyRuns, TooManyRunsOfUser):
-            return None
 
     async def _make_slot(self, request: RunRequest, thread: ThreadKey | None = None) -> RunSlot:
         """Returns a slot for a run, on a thread or on none, where a limit is reached.
