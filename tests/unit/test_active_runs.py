@@ -38,7 +38,7 @@ class Ticks:
 
 def run_on(loop: asyncio.AbstractEventLoop, ordinal: int) -> Any:
     run = Mock(loop=loop)
-    run.writer.lease.run = RunKey(THREAD, ordinal)
+    run.log.run = RunKey(THREAD, ordinal)
     return run
 
 

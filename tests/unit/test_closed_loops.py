@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -200,7 +199,8 @@ def test_closed_loop_has_no_leases_renewed(tmp_path: Path) -> None:
     renewer = LeaseRenewer(store, 30.0)
     loop = asyncio.new_event_loop()
     run = RunKey(ThreadKey("", "t"), 1)
-    writer = RunWriter(Lease(run, "r", 1), RunLog(run, "r", "a"), loop, Mock())
+    writer = RunWriter()
+    writer.lease, writer.loop = Lease(run, "r", 1), loop
     renewer.add(writer)
     loop.close()
     assert renewer._renew()

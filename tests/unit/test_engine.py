@@ -1083,11 +1083,10 @@ async def test_flush_of_a_run_that_has_ended_meanwhile_stores_nothing() -> None:
     reader = Reader(await engine.run(given(Gated().run)))
     await reader.until(2)
     [run] = engine._runs.on_threads.values()
-    writer = run.writer
-    assert writer is not None
-    writer.close()
-    assert not await engine._persistence.flush_now(writer)
-    assert store.follow(writer.lease.run, 0).frames == []
+    run.is_finished = True
+    assert not await engine._persistence.flush_now(run)
+    assert store.follow(run.lease.run, 0).frames == []
+    run.is_finished = False
     run.stop()
     await reader.rest()
 
@@ -1156,7 +1155,7 @@ async def test_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.M
         await reader.until(3 + number)
         await settled(lambda: store.appending > 0)
         # Another round comes while the one before still waits for the store.
-        engine._persistence._flush_timer._callback([run.writer for run in engine._runs.on_threads.values()])
+        engine._persistence._flush_timer._callback(list(engine._runs.on_threads.values()))
     if ends == "later":
         store.gate.set()
         await settled(lambda: store.appending == 0)
@@ -1200,13 +1199,13 @@ async def test_store_that_fails_for_a_while_does_not_fail_the_agent(monkeypatch:
     agent.allow(2)
     await reader.until(4)
     [run] = engine._runs.on_threads.values()
-    engine._persistence._flush_timer._callback([run.writer])
-    engine._persistence._flush([run.writer])
+    engine._persistence._flush_timer._callback([run])
+    engine._persistence._flush([run])
     store.broken = frozenset()
     # Saving goes on by itself with what comes next.
     agent.allow()
     await reader.until(5)
-    await settled(lambda: len(store.follow(run.writer.lease.run, 0).frames) == 5)  # type: ignore[union-attr]
+    await settled(lambda: len(store.follow(run.lease.run, 0).frames) == 5)
     agent.allow(3)
     await reader.rest()
     assert reader.kinds[-1] == "RUN_FINISHED"

@@ -26,7 +26,6 @@ from copilot_runtime._engine import Engine, RunRequest, TooManyRuns, persistence
 from copilot_runtime._engine.readers import RunReader
 from copilot_runtime._engine.run import Run
 from copilot_runtime._engine.run_log import RunLog
-from copilot_runtime._engine.run_writer import RunWriter
 from copilot_runtime._engine.thread_names import ThreadNaming
 from copilot_runtime._events import RunRecorder
 from copilot_runtime._http.streaming import AsyncStreamIterator
@@ -60,7 +59,6 @@ OF_A_RUN = (
     RunContext,
     RunAgentInput,
     RunLog,
-    RunWriter,
     RunReader,
     RunRecorder,
     AsyncStreamIterator,

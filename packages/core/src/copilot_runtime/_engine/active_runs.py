@@ -48,10 +48,10 @@ class ActiveRuns:
 
     def add(self, run: Run) -> None:
         """Adds a run that has begun."""
-        if run.writer is None:
+        key = run.log.run
+        if key is None:
             self.ephemeral[run.log] = run
         else:
-            key = run.writer.lease.run
             self.on_threads[key] = self.shared[key] = run
         ticking = self._ticking
         if ticking is None or ticking() is not run.loop:
@@ -59,10 +59,10 @@ class ActiveRuns:
 
     def discard(self, run: Run) -> None:
         """Removes a run that has ended."""
-        if run.writer is None:
+        key = run.log.run
+        if key is None:
             self.ephemeral.pop(run.log, None)
             return
-        key = run.writer.lease.run
         # An ordinal may be in use again, where a store was replaced: then the run with this key is another one.
         if self.on_threads.get(key) is run:
             del self.on_threads[key]

@@ -33,7 +33,7 @@ from .readers import RunReader
 from .remote_runs import RemoteRunFollower
 from .replay import replay
 from .replay_readers import ReplayReader
-from .run import PreparedRun, Run, RunServices
+from .run import Run, RunServices
 from .run_end_notifier import RunEndNotifier
 from .run_log import RunLog
 from .run_report import log_reaped_run, log_run
@@ -113,6 +113,15 @@ class Engine:
             orphans=self._orphans,
             subscribers=self._subscribers,
             shutdown=self._shutdown,
+            run_services=RunServices(
+                options,
+                self._agent_threads,
+                self._persistence,
+                AgentHints(),
+                self._run_ended,
+                self._run_lost,
+                self._find_reporter,
+            ),
             launch=self._launch,
             stop=self.stop,
             names_threads=thread_names is not None,
@@ -122,11 +131,6 @@ class Engine:
             if thread_names is None
             else ThreadNaming(thread_names, self.async_store, self._starter.begin_beside_user)
         )
-        self._run_services = RunServices(
-            options, self._agent_threads, self._persistence, AgentHints(), self._run_ended, self._run_lost
-        )
-        self._reporting_run_services = dataclasses.replace(self._run_services, reported=self._report_run_end)
-        self._naming_run_services = dataclasses.replace(self._run_services, reported=self._report_first_run)
         self._debug_feed = DebugFeed()
         lifecycle.register_lifecycle(self)
 
@@ -249,36 +253,25 @@ class Engine:
     def _reader(self, log: RunLog) -> RunReader:
         return RunReader(log, self._subscribers.callbacks)
 
-    def _launch(self, prepared: PreparedRun) -> Run:
-        request, lease = prepared.request, prepared.lease
-        # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
-        on_thread = loops.in_sync_driver()
-        log = RunLog(None if lease is None else lease.run, request.run_id, request.agent_id, is_starting=on_thread)
-        loop = loops.background_loop() if on_thread else asyncio.get_running_loop()
-        services = self._run_services if self.on_run_end is None else self._reporting_run_services
-        if prepared.may_be_first:
-            services = self._naming_run_services
-        run = Run(prepared, services, log, loop)
+    def _launch(self, run: Run) -> None:
+        """Starts a run that has begun in the store, or is on no thread."""
+        is_stored = run.log.run is not None
         self._runs.add(run)
         try:
-            if run.writer is not None:
-                self._persistence.track(run.writer)
+            if is_stored:
+                self._persistence.track(run)
             if self.options.debug:
                 self._show_events(run)
-            if not on_thread:
-                run.start()
-            elif not run.start_on_thread():
-                loops.create_task_threadsafe(loop, run.execute(), after_first_step=run.after_first_step)
+            run.start()
         except BaseException:  # such as a loop that is being closed; the slot is the caller's
-            log.end()
+            run.log.end()
             self._runs.discard(run)
-            if run.writer is not None:
-                self._persistence.untrack(run.writer)
+            if is_stored:
+                self._persistence.untrack(run)
             raise
-        return run
 
     def _show_events(self, run: Run) -> None:
-        if run.writer is not None:
+        if run.log.run is not None:
             self._debug_feed.add(run.log, run.request)
         log_events(run.log)
 
@@ -298,6 +291,11 @@ class Engine:
         stops = log.run is None or (self.options.on_disconnect == "stop" and not self._shutdown.is_active)
         if stops and (run := self._runs.of_log(log)) is not None:
             run.stop_threadsafe()
+
+    def _find_reporter(self, run: Run) -> Callable[[Run, EndedRun], None] | None:
+        if run.may_be_first:
+            return self._report_first_run
+        return None if self.on_run_end is None else self._report_run_end
 
     def _report_run_end(self, run: Run, ended: EndedRun) -> None:
         if self.on_run_end is not None:
@@ -336,8 +334,8 @@ class Engine:
     def _unregister(self, run: Run) -> None:
         self._runs.discard(run)
         run.slot.release()
-        if run.writer is not None:
-            self._persistence.untrack(run.writer)
+        if run.log.run is not None:
+            self._persistence.untrack(run)
 
     # --- the process ---
 

@@ -119,7 +119,7 @@ class LeaseRenewer:
                 # if the store is away for all processes, nobody takes the thread meanwhile.
                 if now - max(renewed, self._failing_since) >= self._lease_seconds:
                     # A process that does reach the store may have taken the thread by now.
-                    writer.stop(STORE_UNREACHABLE)
+                    writer.stop_threadsafe(STORE_UNREACHABLE)
             return False
         self._failing_since = None
         self._outage.recovered()

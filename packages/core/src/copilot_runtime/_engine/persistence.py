@@ -292,9 +292,9 @@ class RunPersistence:
 
     def _handle_refusal(self, writer: RunWriter, reason: LeaseLost | RunTooLarge) -> None:
         if isinstance(reason, RunTooLarge):
-            writer.stop(TOO_LARGE)
+            writer.stop_threadsafe(TOO_LARGE)
         else:
-            writer.report_lost()
+            writer.mark_lost_threadsafe()
 
 
 def _has_ended_with(store: RunStore, writer: RunWriter, frames: Sequence[bytes], completion: RunCompletion) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from .._concurrency import driver, loops
 from .._events import (
@@ -42,7 +43,7 @@ from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
 from .pump import FLUSH_BYTES, feed_each
 from .run_limits import RunSlot
 from .run_log import RunLog
-from .run_writer import RunWriter
+from .run_writer import NOTHING_FLUSHED, RunWriter
 from .types import EndedRun, Outcome, RunRequest, RunSettings
 
 logger = logging.getLogger("copilot_runtime.engine")
@@ -62,41 +63,24 @@ class RunServices:
     """Called when a run has ended and its log is complete, which it marks as ended."""
     lost: Callable[[Run], None]
     """Called when another process has ended a run or taken over its thread."""
-    reported: Callable[[Run, EndedRun], None] | None = None
-    """Called with the report of a stored run."""
+    reporter: Callable[[Run], Callable[[Run, EndedRun], None] | None]
+    """Returns what is called with the report of a stored run; None for nothing, and no report."""
 
 
-class PreparedRun(NamedTuple):
-    """All that a run is launched with.
-
-    Attributes:
-        request: what is to be run.
-        function: its agent.
-        lease: the right to write it; None for a run on no thread, of which nothing is stored.
-        recorder: what its events are recorded with.
-        slot: its place among the runs that may be active.
-        may_be_first: whether it may be the first one of its thread, which has no name then.
-    """
-
-    request: RunRequest
-    function: Callable[..., Any]
-    lease: Lease | None
-    recorder: RunRecorder
-    slot: RunSlot
-    may_be_first: bool = False
-
-
-class Run:
+class Run(RunWriter):
     """A run in this process, on its event loop.
 
     Ends exactly once: by its agent, by a stop that the agent heeds, or by force after the grace period of an agent
     that does not. Then its thread is free and its readers have received all, whatever the agent still does.
 
     Args:
-        prepared: what it is launched with.
+        request: what is to be run.
+        function: its agent.
+        recorder: what its events are recorded with.
+        slot: its place among the runs that may be active.
         services: what it uses.
-        log: its log, which is empty.
-        loop: its event loop.
+        lease: the right to write it; None for a run on no thread, of which nothing is stored.
+        may_be_first: whether it may be the first one of its thread, which has no name then.
     """
 
     __slots__ = (
@@ -105,6 +89,7 @@ class Run:
         "_ending",
         "_failure",
         "_feed",
+        "_flush_bytes",
         "_function",
         "_is_forced",
         "_lock",
@@ -115,28 +100,41 @@ class Run:
         "_timers",
         "_uncounted",
         "is_deleted",
-        "is_finished",
-        "log",
-        "loop",
+        "may_be_first",
         "request",
         "size",
         "slot",
         "started_at",
         "was_stopped",
-        "writer",
     )
 
     def __init__(
-        self, prepared: PreparedRun, services: RunServices, log: RunLog, loop: asyncio.AbstractEventLoop
+        self,
+        request: RunRequest,
+        function: Callable[..., Any],
+        recorder: RunRecorder,
+        slot: RunSlot,
+        services: RunServices,
+        lease: Lease | None = None,
+        *,
+        may_be_first: bool = False,
     ) -> None:
-        request, function, lease, recorder, slot, _ = prepared
+        # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
+        on_thread = loops.in_sync_driver()
+        self.loop = loops.background_loop() if on_thread else asyncio.get_running_loop()
+        if lease is None:
+            key, self._flush_bytes = None, sys.maxsize
+        else:
+            key, self.lease, self._flush_bytes = lease.run, lease, services.persistence.flush_bytes
+        self.log = RunLog(key, request.run_id, request.agent_id, is_starting=on_thread)
+        self.is_finished = self.flush_scheduled = False
+        self.flushed = NOTHING_FLUSHED
+        self.unflushed_bytes = 0
+        self.followed_until = 0.0
+        self._flush_lock = None
         self.request = request
-        self.log = log
-        self.loop = loop
         self.slot = slot
-        self.writer = None if lease is None else RunWriter(lease, log, loop, self, services.persistence.flush_bytes)
-        """None for a run on no thread, of which nothing is stored."""
-        self.is_finished = False
+        self.may_be_first = may_be_first
         self.size = 0
         """The bytes of its frames once it has ended, which take long to count where there are many."""
         self._uncounted = 0
@@ -147,23 +145,32 @@ class Run:
         self._feed = _ignore_first_start(recorder.feed) if request.opening else None
         self._ending: RunEnding | None = None
         self._failure = ""
-        self._is_forced = False
         self._started_task: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
         """None until its first step."""
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
-        self._context = loops.copy_loop_context()
-        """That of the request, for what the run starts beside its agent, which may have changed its own."""
+        self.take_context()
         self.started_at = time.time()
         self.is_deleted = False
         """Whether its thread was deleted in this process."""
-        self.was_stopped = False
+        self.was_stopped = self._is_forced = False
         """Whether it ended on request, and not by its agent."""
         # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed.
         self._lock = threading.Lock()
 
+    def take_context(self) -> None:
+        """Keeps a copy of the caller's context, that of the request, for what the run starts beside its agent.
+
+        The agent may have changed its own.
+        """
+        self._context = loops.copy_loop_context()
+
     def start(self) -> None:
-        """Starts the run's task, from its loop, with a copy of the context."""
+        """Starts the run, on its loop or, for its loop, on a worker thread."""
+        if loops.in_sync_driver():
+            if not self._start_on_thread():
+                loops.create_task_threadsafe(self.loop, self.execute(), after_first_step=self.after_first_step)
+            return
         # The engine holds the run while it is active, and the run holds its task, which a loop itself does not. That
         # saves a callback at the end, which costs as much as the task.
         self._started_task = self.loop.create_task(self.execute())
@@ -197,7 +204,7 @@ class Run:
             ending = self._ending or self._ending_after_return()
         await self._end(ending)
 
-    def start_on_thread(self) -> bool:
+    def _start_on_thread(self) -> bool:
         """Starts a synchronous agent on an OS thread of its own, which ends the run as well.
 
         Called on a worker thread. The event loop is needed only for a stop, a timeout, and an agent that turns out to
@@ -273,7 +280,7 @@ class Run:
         for event in self.request.opening:
             self._recorder.feed(event)
         self.flush()
-        if self.writer is None or await self._services.persistence.flush_now(self.writer):
+        if self.log.run is None or await self._services.persistence.flush_now(self):
             return True
         self._ending = self._ending or NOT_STORED
         return False
@@ -316,14 +323,13 @@ class Run:
         self._uncounted = uncounted = self._uncounted + size
         if uncounted >= self.slot.allowance:
             self._count()
-        log, writer = self.log, self.writer
+        log = self.log
         if self._recorder.duplicates:
             log.duplicates = self._recorder.duplicates
         log.extend(pieces, has_bursts=has_bursts)
-        if writer is not None:
-            writer.unflushed_bytes = unflushed = writer.unflushed_bytes + size
-            if unflushed >= writer.flush_bytes:
-                self._services.persistence.schedule_flush(writer)
+        self.unflushed_bytes = unflushed = self.unflushed_bytes + size
+        if unflushed >= self._flush_bytes:
+            self._services.persistence.schedule_flush(self)
 
     def _count(self) -> None:
         """Has the frames of the run counted, and the run stopped if there is too much in memory."""
@@ -395,7 +401,8 @@ class Run:
 
     def mark_lost_threadsafe(self) -> None:
         """Ends the run without storing anything, from any thread: another process has ended it or has its thread."""
-        loops.call_soon_threadsafe(self.loop, self.mark_lost)
+        if not self.is_finished:
+            loops.call_soon_threadsafe(self.loop, self.mark_lost)
 
     def _force_stop(self) -> None:
         # Its grace after a stop and a shutdown may end in the same step of the loop.
@@ -423,8 +430,9 @@ class Run:
         with self._lock:
             if self.is_finished:
                 return
+            self.is_finished = True
             self._recorder.seal()
-            self._close()
+        self.request.context._control.stop()
         if self._timers:
             self._cancel_timers()
         self._hold_task()
@@ -436,7 +444,8 @@ class Run:
         with self._lock:
             if self.is_finished:
                 return
-            self._close()
+            self.is_finished = True
+        self.request.context._control.stop()
         if self._timers:
             self._cancel_timers()
         is_ours = True
@@ -445,8 +454,8 @@ class Run:
         except Exception:
             # Nothing may leave readers waiting or the thread busy.
             logger.exception("ending run %r failed", self.request.run_id)
-            if self.writer is not None:
-                await self._services.persistence.finish(self.writer, (), RunCompletion(persist=False))
+            if self.log.run is not None:
+                await self._services.persistence.finish(self, (), RunCompletion(persist=False))
             last = last_frame(self.log.pieces)
             if not (last and is_terminal(last)):
                 self._append_error(RunEnding(AGENT_FAILED))
@@ -456,7 +465,7 @@ class Run:
 
     async def _finish(self, ending: RunEnding) -> bool:
         """Completes, stores and shows the run. Returns False if it was another process's to end."""
-        recorder, request, writer, log = self._recorder, self.request, self.writer, self.log
+        recorder, request, log, services = self._recorder, self.request, self.log, self._services
         end = recorder.end(ending, request.thread_id, request.run_id)
         pieces, size, has_bursts, frame_count, last_agent_event, was_empty, had_ended, has_failed = end
         if size <= FLUSH_BYTES and len(pieces) > 1 and not log.pieces:
@@ -466,7 +475,7 @@ class Run:
             log.has_bursts = True
         self.size += self._uncounted + size
         completion, result = None, FinishResult.STORED
-        if writer is not None:
+        if log.run is not None:
             completion = RunCompletion.from_recorder(
                 recorder,
                 request.messages,
@@ -474,12 +483,12 @@ class Run:
                 persist=not (was_empty and ending.failed),
                 frame_count=frame_count,
             )
-            result = await self._services.persistence.finish(writer, pieces, completion)
+            result = await services.persistence.finish(self, pieces, completion)
         # Before readers see the end, since a client may begin its next run as soon as it does.
         self.slot.release()
         if result is FinishResult.LEASE_LOST:
             # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
-            self._services.lost(self)
+            services.lost(self)
             return False
         if result is FinishResult.NOT_STORED:
             # The lease is left to expire: then another process reaps the run, and calls on_run_end.
@@ -488,7 +497,7 @@ class Run:
         self.was_stopped = ending.stopped and not had_ended
         log.duplicates = recorder.duplicates
         log.pieces += pieces  # which readers see with its end, so that the last chunk says that it is the last
-        if completion is not None and self._services.reported is not None:
+        if completion is not None and (report := services.reporter(self)) is not None:
             ended = EndedRun.from_completion(
                 completion,
                 thread_id=request.thread_id,
@@ -499,17 +508,11 @@ class Run:
                 failure=self._failure,
                 started_at=self.started_at,
             )
-            loops.run_in_context(self._context, self._services.reported, self, ended)
+            loops.run_in_context(self._context, report, self, ended)
         return True
 
     def _append_error(self, ending: RunEnding) -> None:
         self.log.pieces.append(error_frame(ending))
-
-    def _close(self) -> None:
-        self.is_finished = True
-        self.request.context._control.stop()
-        if self.writer is not None:
-            self.writer.close()
 
     def _cancel_timers(self) -> None:
         # Only on their loop, unless that is closed.

@@ -70,7 +70,7 @@ class RunReport:
             events=run.event_count,
             bytes=run.size,
             usage=_usage(terminal),
-            is_suggestion=run.writer is None,
+            is_suggestion=run.log.run is None,
         )
 
     @classmethod

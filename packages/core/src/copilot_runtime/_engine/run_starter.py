@@ -30,7 +30,7 @@ from .async_store import AsyncStore
 from .lost_begins import LostBegins
 from .orphans import Orphans
 from .resume import check_resume, without_resume
-from .run import PreparedRun, Run
+from .run import Run, RunServices
 from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot
 from .shutdown import Shutdown, ShuttingDown
 from .store_queue import TurnMissed
@@ -54,6 +54,7 @@ class RunStarter:
         orphans: ends what keeps a thread busy although nobody runs it.
         subscribers: learn that nobody reads a run whose request was cancelled.
         shutdown: refuses runs.
+        run_services: what the runs use.
         launch: starts a run.
         stop: asks the active run of a thread to stop.
         names_threads: whether new threads get names.
@@ -69,7 +70,8 @@ class RunStarter:
         orphans: Orphans,
         subscribers: Subscribers,
         shutdown: Shutdown,
-        launch: Callable[[PreparedRun], Run],
+        run_services: RunServices,
+        launch: Callable[[Run], None],
         stop: Callable[[ThreadKey, str | None], Awaitable[object]],
         names_threads: bool,
     ) -> None:
@@ -80,6 +82,7 @@ class RunStarter:
         self._orphans = orphans
         self._subscribers = subscribers
         self._shutdown = shutdown
+        self._run_services = run_services
         self._launch = launch
         self._stop = stop
         self._names_threads = names_threads
@@ -117,7 +120,9 @@ class RunStarter:
     def _launch_on_no_thread(self, request: RunRequest, slot: RunSlot) -> Run:
         try:
             function = agent_callable(request.agent)
-            return self._launch(PreparedRun(request, function, None, RunRecorder(ordinal=None), slot))
+            run = Run(request, function, RunRecorder(ordinal=None), slot, self._run_services)
+            self._launch(run)
+            return run
         except BaseException:
             slot.release()
             raise
@@ -184,7 +189,8 @@ class RunStarter:
                 )
                 # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
                 may_be_first = self._names_threads and len(in_events) <= MAX_NEW_THREAD_MESSAGES
-                run = self._launch(PreparedRun(request, function, lease, recorder, slot, may_be_first))
+                run = Run(request, function, recorder, slot, self._run_services, lease, may_be_first=may_be_first)
+                self._launch(run)
             except BaseException:
                 await self._end_unlaunched(started.lease)
                 raise

@@ -85,7 +85,7 @@ class SignalPoller:
                     self._poll(self._writers.copy())
                 elif self._changed:
                     changed = _take_all(self._changed)
-                    self._poll({writer: writer.lease for writer in changed if not writer.is_closed})
+                    self._poll({writer: writer.lease for writer in changed if not writer.is_finished})
 
     def _watch_new(self) -> None:
         if self._watching is None:
@@ -119,11 +119,11 @@ class SignalPoller:
         if not signals:  # usually: leases take long to hash
             return
         for writer, lease in writers.items():
-            signal = None if writer.is_closed else signals.get(lease)
+            signal = None if writer.is_finished else signals.get(lease)
             if signal is LeaseSignal.STOP:
-                writer.stop(STOPPED_BY_USER)
+                writer.stop_threadsafe(STOPPED_BY_USER)
             elif signal is LeaseSignal.LOST:
-                writer.report_lost()
+                writer.mark_lost_threadsafe()
             elif signal is LeaseSignal.FOLLOWED:
                 writer.followed_until = time.monotonic() + FOLLOWED_SECONDS
                 self._on_followed(writer)

@@ -12,7 +12,7 @@ from .._users import owner_hash
 from ..stores.protocol import RunStore
 from .async_store import AsyncStore
 from .engine import Engine
-from .run import PreparedRun, Run
+from .run import Run
 from .run_log import RunLog
 from .run_report import RunReport
 from .thread_names import NameSource
@@ -69,24 +69,24 @@ class TracedEngine(Engine):
     def _make_async_store(self, store: RunStore) -> AsyncStore:
         return TracedAsyncStore(store, self._telemetry)
 
-    def _launch(self, prepared: PreparedRun) -> Run:
-        request = prepared.request
+    def _launch(self, run: Run) -> None:
+        request = run.request
         operation = self._telemetry.begin_run(
             agent_id=request.agent_id,
             thread_id=request.thread_id,
             run_id=request.run_id,
             owner_hash=owner_hash(request.owner),
-            is_suggestion=prepared.lease is None,
+            is_suggestion=run.log.run is None,
         )
         traced = _TracedRun(operation, self._telemetry)
         try:
             with scoped(_run_span, traced), run_scope(self._telemetry, operation):
-                run = super()._launch(prepared)
+                run.take_context()
+                super()._launch(run)
         except BaseException as error:
             operation.end(type(error).__name__)
             raise
         traced.watch(run.log)
-        return run
 
     def _run_ended(self, run: Run) -> None:
         self._report(run)
