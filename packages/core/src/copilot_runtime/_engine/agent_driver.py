@@ -22,11 +22,24 @@ BLOCKING_SECONDS = 0.25
 """How long an asynchronous agent may run without a wait before it is reported as blocking."""
 
 
-class EventSink(Protocol):
-    """Where events go: the run. All but `feed_threadsafe` is for the run's event loop alone."""
+class DrivenRun(Protocol):
+    """A run, as its agent is consumed. All but `feed_threadsafe` is for the run's event loop alone."""
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def function(self) -> Callable[..., Any]:
+        """The agent's function."""
+
+    @property
+    def request(self) -> RunRequest:
+        """What it is called with."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The run's event loop."""
+
+    @property
+    def threads(self) -> AgentThreads:
+        """The OS threads of synchronous agents."""
 
     def feed_all(self, events: AsyncIterable[Any], /) -> Coroutine[Any, Any, None]:
         """Records all events of an asynchronous agent. Raises InvalidEventError."""
@@ -51,20 +64,18 @@ def is_synchronous(function: Callable[..., Any]) -> bool:
     return AGENT.inspect(function).kind is CallStyle.PLAIN
 
 
-def drive_on_thread(function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads) -> Any:
-    """Runs a synchronous agent to its end on this OS thread, which is one of ``threads``.
+def drive_on_thread(run: DrivenRun) -> Any:
+    """Runs a synchronous agent to its end on this OS thread, which is one of those of agents.
 
     Returns None, or what the agent's function has returned if that has to be awaited: `drive_agent` goes on with it.
     Raises what the agent raises, and InvalidEventError.
     """
-    _, arguments = _prepare(function, request, sink, threads)
-    return _call_plain(function, arguments, None, sink)
+    _, arguments = _prepare(run)
+    return _call_plain(run, arguments, None)
 
 
-def drive_agent(
-    function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads, events: Any = None
-) -> Awaitable[None]:
-    """Returns an awaitable that runs an agent to its end, on one of ``threads`` if it is synchronous.
+def drive_agent(run: DrivenRun, events: Any = None) -> Awaitable[None]:
+    """Returns an awaitable that runs an agent to its end, on an OS thread of its own if it is synchronous.
 
     If it is, ``events`` is what it has returned, if it has been called and that has to be awaited.
 
@@ -72,34 +83,27 @@ def drive_agent(
     its agent is resumed at all of the agent's waits, and kept in memory meanwhile. For an async generator, there is
     none but `pump`.
     """
-    signature, arguments = _prepare(function, request, sink, threads)
-    if signature.kind is CallStyle.PLAIN and events is None:
-        return _drive_plain(function, arguments, request, sink, threads)
-    if signature.kind is CallStyle.ASYNC_GENERATOR:
-        events = function(*arguments)
-    if isinstance(events, AsyncGeneratorType):
-        return _in_scope(pump(events, sink.feed_all, sink.flush), sink)
-    return _in_scope(_consume_async(function, arguments, events, request, sink, threads), sink)
-
-
-async def _drive_plain(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    request: RunRequest,
-    sink: EventSink,
-    threads: AgentThreads,
-) -> None:
-    events = await _run_in_thread(function, arguments, None, request, sink, threads)
-    if events is not None:
-        await _in_scope(_consume_async(function, arguments, events, request, sink, threads), sink)
-
-
-def _in_scope(consuming: Coroutine[Any, Any, None], sink: EventSink) -> Awaitable[None]:
-    """Returns a coroutine as it is to be awaited: in the framework's scope, and with its long steps reported."""
-    if sink.report_blocking is not None:
-        consuming = report_long_steps(consuming, BLOCKING_SECONDS, sink.report_blocking)
+    signature, arguments = _prepare(run)
+    if events is None:
+        if signature.kind is CallStyle.PLAIN:
+            return _drive_plain(run, arguments)
+        if signature.kind is CallStyle.ASYNC_GENERATOR:
+            events = run.function(*arguments)
+    consuming = (
+        pump(events, run.feed_all, run.flush)
+        if type(events) is AsyncGeneratorType
+        else _consume_async(run, arguments, events)
+    )
+    if run.report_blocking is not None:
+        consuming = report_long_steps(consuming, BLOCKING_SECONDS, run.report_blocking)
     scope = current_framework.get().async_agent_scope()
     return consuming if scope is NO_SCOPE else _consume_in_scope(consuming, scope)
+
+
+async def _drive_plain(run: DrivenRun, arguments: tuple[Any, ...]) -> None:
+    events = await _run_in_thread(run, arguments, None)
+    if events is not None:
+        await drive_agent(run, events)
 
 
 async def _consume_in_scope(consuming: Coroutine[Any, Any, None], scope: AbstractAsyncContextManager[object]) -> None:
@@ -110,52 +114,39 @@ async def _consume_in_scope(consuming: Coroutine[Any, Any, None], scope: Abstrac
         consuming.close()  # which has not begun if the scope cannot be entered
 
 
-def _prepare(
-    function: Callable[..., Any], request: RunRequest, sink: EventSink, threads: AgentThreads
-) -> tuple[AgentSignature, tuple[Any, ...]]:
+def _prepare(run: DrivenRun) -> tuple[AgentSignature, tuple[Any, ...]]:
     """Returns how an agent's function is called, and with what."""
-    control = request.context._control
-    control.agent, control.host = request.agent, (sink.loop, threads)
-    signature = AGENT.inspect(function)
-    return signature, (request.input, request.context) if signature.takes_context else (request.input,)
+    request = run.request
+    context = request.context
+    control = context._control
+    control.agent, control.host = request.agent, (run.loop, run.threads)
+    signature = AGENT.inspect(run.function)
+    return signature, (request.input, context) if signature.takes_context else (request.input,)
 
 
-async def _consume_async(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    events: Any,
-    request: RunRequest,
-    sink: EventSink,
-    threads: AgentThreads,
-) -> None:
+async def _consume_async(run: DrivenRun, arguments: tuple[Any, ...], events: Any) -> None:
     """Consumes what an agent returns if it is called here, or the awaitable or async iterator that it has returned."""
     if events is None:
-        events = function(*arguments)
+        events = run.function(*arguments)
     while not hasattr(events, "__aiter__") and isinstance(events, Awaitable):
         events = await events
     if not hasattr(events, "__aiter__"):
         if _is_iterable(events):
-            await _run_in_thread(function, arguments, events, request, sink, threads)
+            await _run_in_thread(run, arguments, events)
             return
         raise InvalidEventError(_not_iterable(events))
-    await pump(events.__aiter__(), sink.feed_all, sink.flush)
+    await pump(events.__aiter__(), run.feed_all, run.flush)
 
 
-async def _run_in_thread(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    events: Any,
-    request: RunRequest,
-    sink: EventSink,
-    threads: AgentThreads,
-) -> Any:
+async def _run_in_thread(run: DrivenRun, arguments: tuple[Any, ...], events: Any) -> Any:
     """Calls an agent's function, unless it has returned ``events`` already, and iterates the result, on a thread.
 
     Waits until one is free.
 
     Returns the result if it has to be awaited, else None.
     """
-    settled: asyncio.Future[None] = sink.loop.create_future()
+    loop, request = run.loop, run.request
+    settled: asyncio.Future[None] = loop.create_future()
     outcome: Outcome[Any] = Outcome()
 
     def settle() -> None:
@@ -166,12 +157,12 @@ async def _run_in_thread(
 
     def work() -> None:
         try:
-            outcome.result = _call_plain(function, arguments, events, sink)
+            outcome.result = _call_plain(run, arguments, events)
         except BaseException as raised:
             outcome.error = raised
-        loops.call_soon_threadsafe(sink.loop, settle)
+        loops.call_soon_threadsafe(loop, settle)
 
-    await threads.start(work, request.user_key, name=f"copilot-runtime-agent-{request.agent_id}")
+    await run.threads.start(work, request.user_key, name=f"copilot-runtime-agent-{request.agent_id}")
     while True:
         try:
             await asyncio.shield(settled)
@@ -179,31 +170,31 @@ async def _run_in_thread(
         except asyncio.CancelledError:
             # A thread cannot be cancelled: its iterator is closed at its next yield, and
             # until then only the end of the stop's grace ends the run.
-            if settled.done() or not sink.waits_for_agent:
+            if settled.done() or not run.waits_for_agent:
                 settled.cancel()
                 outcome.error = None
                 raise
 
 
-def _call_plain(function: Callable[..., Any], arguments: tuple[Any, ...], events: Any, sink: EventSink) -> Any:
+def _call_plain(run: DrivenRun, arguments: tuple[Any, ...], events: Any) -> Any:
     """Calls an agent's function, unless it has returned ``events`` already, and iterates the result, on this thread.
 
     Returns the result if it has to be awaited, else None.
     """
     with current_framework.get().sync_agent_scope():
-        returned = guard_stop_iteration(function, *arguments) if events is None else events
+        returned = guard_stop_iteration(run.function, *arguments) if events is None else events
         if hasattr(returned, "__aiter__") or isinstance(returned, Awaitable):
             return returned
         if not _is_iterable(returned):
             raise InvalidEventError(_not_iterable(returned))
-        _consume_sync(iter(returned), sink)
+        _consume_sync(iter(returned), run)
     return None
 
 
-def _consume_sync(iterator: Iterator[Any], sink: EventSink) -> None:
+def _consume_sync(iterator: Iterator[Any], run: DrivenRun) -> None:
     try:
         for event in iterator:
-            if not sink.feed_threadsafe(event):
+            if not run.feed_threadsafe(event):
                 return
     finally:
         close = getattr(iterator, "close", None)

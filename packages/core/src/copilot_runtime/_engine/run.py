@@ -90,7 +90,6 @@ class Run(RunWriter):
         "_failure",
         "_feed",
         "_flush_bytes",
-        "_function",
         "_is_forced",
         "_lock",
         "_recorder",
@@ -99,12 +98,14 @@ class Run(RunWriter):
         "_task",
         "_timers",
         "_uncounted",
+        "function",
         "is_deleted",
         "may_be_first",
         "request",
         "size",
         "slot",
         "started_at",
+        "threads",
         "was_stopped",
     )
 
@@ -140,7 +141,8 @@ class Run(RunWriter):
         self._uncounted = 0
         """Those that neither this nor its slot counts yet."""
         self._services = services
-        self._function = function
+        self.function = function
+        self.threads = services.threads
         self._recorder = recorder
         self._feed = _ignore_first_start(recorder.feed) if request.opening else None
         self._ending: RunEnding | None = None
@@ -168,7 +170,7 @@ class Run(RunWriter):
     def start(self) -> None:
         """Starts the run, on its loop or, for its loop, on a worker thread."""
         if loops.in_sync_driver():
-            if not self._start_on_thread():
+            if not self.start_on_thread():
                 loops.create_task_threadsafe(self.loop, self.execute(), after_first_step=self.after_first_step)
             return
         # The engine holds the run while it is active, and the run holds its task, which a loop itself does not. That
@@ -196,15 +198,15 @@ class Run(RunWriter):
             if events is not None or (
                 self._ending is None and (not self.request.opening or await self._record_opening())
             ):
-                await drive_agent(self._function, self.request, self, self._services.threads, events)
+                await drive_agent(self, events)
         except BaseException as error:  # an agent's SystemExit, too, must not end the server
             by_runtime = self._task is None or self._task.cancelling() > 0
             ending = self._ending_after_error(error, is_cancelled=by_runtime)
         else:
-            ending = self._ending or self._ending_after_return()
+            ending = self._ending or _RETURNED
         await self._end(ending)
 
-    def _start_on_thread(self) -> bool:
+    def start_on_thread(self) -> bool:
         """Starts a synchronous agent on an OS thread of its own, which ends the run as well.
 
         Called on a worker thread. The event loop is needed only for a stop, a timeout, and an agent that turns out to
@@ -212,7 +214,7 @@ class Run(RunWriter):
         end. Returns False if the agent is asynchronous, or would have to wait for a thread: then the run needs a task.
         """
         services, request = self._services, self.request
-        if not is_synchronous(self._function) or not services.threads.start_if_free(
+        if not is_synchronous(self.function) or not services.threads.start_if_free(
             self._execute_on_thread,
             request.user_key,
             name=f"copilot-runtime-agent-{request.agent_id}",
@@ -230,7 +232,7 @@ class Run(RunWriter):
         returned: Any = None
         try:
             if self._ending is None and (not self.request.opening or driver.run_sync(self._record_opening())):
-                returned = drive_on_thread(self._function, self.request, self, self._services.threads)
+                returned = drive_on_thread(self)
         except BaseException as error:
             # Asynchronous code within it is cancelled by a stop, and by nothing else that is the runtime's.
             ending = self._ending_after_error(error, is_cancelled=self._ending is not None)
@@ -241,7 +243,7 @@ class Run(RunWriter):
                         self.loop, self.execute(returned), after_first_step=self.after_first_step
                     )
                 return None
-            ending = self._ending_after_return()
+            ending = self._ending or _RETURNED
         return ending
 
     def _end_on_thread(self, ending: RunEnding | None) -> None:
@@ -266,14 +268,6 @@ class Run(RunWriter):
         if isinstance(error, InvalidEventError):
             return self._fail(str(error), error)
         return self._fail(describe_error(error) if self._services.options.debug else AGENT_FAILED, error)
-
-    def _ending_after_return(self) -> RunEnding:
-        """Returns how a run ends whose agent has returned, or was asked to before it began."""
-        if self._ending is None and not self._recorder.has_ended:
-            self._services.hints.ended_without_terminal_event(
-                self.request.agent_id, has_events=self._recorder.number > 0
-            )
-        return self._ending or _RETURNED
 
     async def _record_opening(self) -> bool:
         """Records the events that come before those of the agent. Returns False if they cannot be stored."""
@@ -466,8 +460,10 @@ class Run(RunWriter):
     async def _finish(self, ending: RunEnding) -> bool:
         """Completes, stores and shows the run. Returns False if it was another process's to end."""
         recorder, request, log, services = self._recorder, self.request, self.log, self._services
-        end = recorder.end(ending, request.thread_id, request.run_id)
+        end = recorder.end(ending, request.input.thread_id, log.run_id)
         pieces, size, has_bursts, frame_count, last_agent_event, was_empty, had_ended, has_failed = end
+        if ending is _RETURNED and not had_ended:
+            services.hints.ended_without_terminal_event(request.agent_id, has_events=not was_empty)
         if size <= FLUSH_BYTES and len(pieces) > 1 and not log.pieces:
             # A run that is over before it was flushed is joined once, for the store and for its readers.
             pieces, has_bursts = [Burst(join_pieces(pieces), frame_count)], True
