@@ -281,13 +281,13 @@ def test_place_of_an_agent_on_a_worker_thread_is_free_before_its_client_sees_the
     """Or the client's next run would have to wait, and a warning say that agents do not return."""
     engine = engine_on(MemoryStore(), max_agent_threads=1)
     busy: list[int] = []
-    finish = Run._finish
+    finish = engine._persistence.finish
 
-    async def look(run: Run, ending: Any) -> bool:
+    async def look(*args: Any) -> Any:
         busy.append(engine._agent_threads._busy)
-        return await finish(run, ending)
+        return await finish(*args)
 
-    monkeypatch.setattr(Run, "_finish", look)
+    monkeypatch.setattr(engine._persistence, "finish", look)
     assert read(stream_of(engine, AGENTS[name]))
     assert busy == [0]
 

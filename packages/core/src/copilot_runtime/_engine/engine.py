@@ -151,6 +151,12 @@ class Engine:
         """
         if self._shutdown.refuses_runs():
             raise ShuttingDown
+        if self._subscribers.has_limit:
+            return await self._run_in_slot(request)
+        run = await self._starter.begin(request)
+        return run if isinstance(run, ActiveRun) else EventStream(RunReader(run.log, self._subscribers.callbacks))
+
+    async def _run_in_slot(self, request: RunRequest) -> EventStream | ActiveRun:
         with self._subscribers.open_stream() as open_source:
             run = await self._starter.begin(request)
             return run if isinstance(run, ActiveRun) else open_source(self._reader(run.log))
@@ -255,10 +261,10 @@ class Engine:
 
     def _launch(self, run: Run) -> None:
         """Starts a run that has begun in the store, or is on no thread."""
-        is_stored = run.log.run is not None
+        is_tracked = self._persistence.tracks_runs and run.log.run is not None
         self._runs.add(run)
         try:
-            if is_stored:
+            if is_tracked:
                 self._persistence.track(run)
             if self.options.debug:
                 self._show_events(run)
@@ -266,7 +272,7 @@ class Engine:
         except BaseException:  # such as a loop that is being closed; the slot is the caller's
             run.log.end()
             self._runs.discard(run)
-            if is_stored:
+            if is_tracked:
                 self._persistence.untrack(run)
             raise
 
@@ -334,8 +340,9 @@ class Engine:
     def _unregister(self, run: Run) -> None:
         self._runs.discard(run)
         run.slot.release()
-        if run.log.run is not None:
-            self._persistence.untrack(run)
+        persistence = self._persistence
+        if run.flush_scheduled or (persistence.tracks_runs and run.log.run is not None):
+            persistence.untrack(run)
 
     # --- the process ---
 

@@ -82,6 +82,8 @@ class RunPersistence:
         self._max_unflushed = MAX_UNFLUSHED_BYTES if self._lazy is None else self._lazy.flush_bytes
         self.flush_bytes = 0 if self._lazy is None else self._max_unflushed
         """How many bytes of a run the store has to lack for `schedule_flush` to do anything."""
+        self.tracks_runs = store.poll_seconds is not None or store.lease_seconds is not None
+        """Whether other processes may have something to tell of a run, or take its thread."""
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
         self._prompt_appends = self._process_appends()
         self._poller = self._process_poller()
@@ -90,14 +92,14 @@ class RunPersistence:
         self._flush_outage = OutageLog("storing events")
 
     def track(self, writer: RunWriter) -> None:
-        """Polls for signals about a run that has begun, and renews its lease."""
+        """Polls for signals about a run that has begun, and renews its lease. Needed only if `tracks_runs`."""
         if self._store.poll_seconds is not None:
             self._poller.get().add(writer)
         if self._store.lease_seconds is not None:
             self._renewer.get().add(writer)
 
     def untrack(self, writer: RunWriter) -> None:
-        """Forgets a run that has ended."""
+        """Forgets a run that has ended. Needed only if `tracks_runs`, or a flush is scheduled."""
         if writer.flush_scheduled:
             self._cancel_flush(writer)
         if self._store.poll_seconds is not None and (poller := self._poller.get_existing()) is not None:

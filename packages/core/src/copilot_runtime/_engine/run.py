@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import logging
 import sys
@@ -10,7 +11,6 @@ import threading
 import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from .._concurrency import driver, loops
@@ -100,6 +100,7 @@ class Run(RunWriter):
         "_uncounted",
         "function",
         "is_deleted",
+        "is_on_thread",
         "may_be_first",
         "request",
         "size",
@@ -121,7 +122,8 @@ class Run(RunWriter):
         may_be_first: bool = False,
     ) -> None:
         # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
-        on_thread = loops.in_sync_driver()
+        self.is_on_thread = on_thread = loops.in_sync_driver()
+        """Whether a worker thread has begun it, on the background loop."""
         self.loop = loops.background_loop() if on_thread else asyncio.get_running_loop()
         if lease is None:
             key, self._flush_bytes = None, sys.maxsize
@@ -165,11 +167,11 @@ class Run(RunWriter):
 
         The agent may have changed its own.
         """
-        self._context = loops.copy_loop_context()
+        self._context = loops.copy_loop_context() if self.is_on_thread else contextvars.copy_context()
 
     def start(self) -> None:
         """Starts the run, on its loop or, for its loop, on a worker thread."""
-        if loops.in_sync_driver():
+        if self.is_on_thread:
             if not self.start_on_thread():
                 loops.create_task_threadsafe(self.loop, self.execute(), after_first_step=self.after_first_step)
             return
@@ -298,7 +300,7 @@ class Run(RunWriter):
             return self._recorder.feed_all(events, FLUSH_BYTES)
         return feed_each(self._feed, events)
 
-    def context_value(self, variable: ContextVar[T]) -> T | None:
+    def context_value(self, variable: contextvars.ContextVar[T]) -> T | None:
         """Returns the value of a context variable in the context in which the run was created; None if it had none."""
         return self._context.get(variable)
 
@@ -435,77 +437,77 @@ class Run(RunWriter):
         self._services.lost(self)
 
     async def _end(self, ending: RunEnding) -> None:
+        """Completes, stores and shows the run, unless it has ended."""
         with self._lock:
             if self.is_finished:
                 return
             self.is_finished = True
-        self.request.context._control.stop()
+        recorder, request, log, services = self._recorder, self.request, self.log, self._services
+        request.context._control.stop()
         if self._timers:
             self._cancel_timers()
         is_ours = True
         try:
-            is_ours = await self._finish(ending)
+            end = recorder.end(ending, request.input.thread_id, log.run_id)
+            pieces, size, has_bursts, frame_count, last_agent_event, was_empty, had_ended, has_failed = end
+            if ending is _RETURNED and not had_ended:
+                services.hints.ended_without_terminal_event(request.agent_id, has_events=not was_empty)
+            if size <= FLUSH_BYTES and len(pieces) > 1 and not log.pieces:
+                # A run that is over before it was flushed is joined once, for the store and for its readers.
+                pieces, has_bursts = [Burst(join_pieces(pieces), frame_count)], True
+            if has_bursts:
+                log.has_bursts = True
+            self.size += self._uncounted + size
+            completion, result = None, FinishResult.STORED
+            if log.run is not None:
+                completion = RunCompletion.from_recorder(
+                    recorder,
+                    request.messages,
+                    last_agent_event,
+                    persist=not (was_empty and ending.failed),
+                    frame_count=frame_count,
+                )
+                result = await services.persistence.finish(self, pieces, completion)
+            # Before readers see the end, since a client may begin its next run as soon as it does.
+            self.slot.release()
+            if result is FinishResult.LEASE_LOST:
+                # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
+                services.lost(self)
+                is_ours = False
+            elif result is FinishResult.NOT_STORED:
+                # The lease is left to expire: then another process reaps the run, and calls on_run_end.
+                self._append_error(NOT_STORED)
+            else:
+                self.was_stopped = ending.stopped and not had_ended
+                log.duplicates = recorder.duplicates
+                log.pieces += pieces  # readers see them with the end, so that the last chunk says that it is the last
+                if completion is not None and (report := services.reporter(self)) is not None:
+                    outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
+                    loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
         except Exception:
             # Nothing may leave readers waiting or the thread busy.
-            logger.exception("ending run %r failed", self.request.run_id)
-            if self.log.run is not None:
-                await self._services.persistence.finish(self, (), RunCompletion(persist=False))
-            last = last_frame(self.log.pieces)
+            logger.exception("ending run %r failed", request.run_id)
+            if log.run is not None:
+                await services.persistence.finish(self, (), RunCompletion(persist=False))
+            last = last_frame(log.pieces)
             if not (last and is_terminal(last)):
                 self._append_error(RunEnding(AGENT_FAILED))
         finally:
             if is_ours:
-                self._services.ended(self)
+                services.ended(self)
 
-    async def _finish(self, ending: RunEnding) -> bool:
-        """Completes, stores and shows the run. Returns False if it was another process's to end."""
-        recorder, request, log, services = self._recorder, self.request, self.log, self._services
-        end = recorder.end(ending, request.input.thread_id, log.run_id)
-        pieces, size, has_bursts, frame_count, last_agent_event, was_empty, had_ended, has_failed = end
-        if ending is _RETURNED and not had_ended:
-            services.hints.ended_without_terminal_event(request.agent_id, has_events=not was_empty)
-        if size <= FLUSH_BYTES and len(pieces) > 1 and not log.pieces:
-            # A run that is over before it was flushed is joined once, for the store and for its readers.
-            pieces, has_bursts = [Burst(join_pieces(pieces), frame_count)], True
-        if has_bursts:
-            log.has_bursts = True
-        self.size += self._uncounted + size
-        completion, result = None, FinishResult.STORED
-        if log.run is not None:
-            completion = RunCompletion.from_recorder(
-                recorder,
-                request.messages,
-                last_agent_event,
-                persist=not (was_empty and ending.failed),
-                frame_count=frame_count,
-            )
-            result = await services.persistence.finish(self, pieces, completion)
-        # Before readers see the end, since a client may begin its next run as soon as it does.
-        self.slot.release()
-        if result is FinishResult.LEASE_LOST:
-            # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
-            services.lost(self)
-            return False
-        if result is FinishResult.NOT_STORED:
-            # The lease is left to expire: then another process reaps the run, and calls on_run_end.
-            self._append_error(NOT_STORED)
-            return True
-        self.was_stopped = ending.stopped and not had_ended
-        log.duplicates = recorder.duplicates
-        log.pieces += pieces  # which readers see with its end, so that the last chunk says that it is the last
-        if completion is not None and (report := services.reporter(self)) is not None:
-            ended = EndedRun.from_completion(
-                completion,
-                thread_id=request.thread_id,
-                run_id=request.run_id,
-                agent_id=request.agent_id,
-                user=request.context.user,
-                outcome=_outcome(has_failed=has_failed, ending=None if had_ended else ending),
-                failure=self._failure,
-                started_at=self.started_at,
-            )
-            loops.run_in_context(self._context, report, self, ended)
-        return True
+    def _describe_end(self, completion: RunCompletion, outcome: Outcome) -> EndedRun:
+        request = self.request
+        return EndedRun.from_completion(
+            completion,
+            thread_id=request.thread_id,
+            run_id=request.run_id,
+            agent_id=request.agent_id,
+            user=request.context.user,
+            outcome=outcome,
+            failure=self._failure,
+            started_at=self.started_at,
+        )
 
     def _append_error(self, ending: RunEnding) -> None:
         self.log.pieces.append(error_frame(ending))

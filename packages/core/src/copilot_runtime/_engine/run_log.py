@@ -92,7 +92,8 @@ class RunLog(Waiters):
         """Marks the log as complete and notifies waiting readers."""
         self.ended = True
         self.is_starting = False
-        self.notify()
+        if self._waiting or self._listening:
+            self.notify()
 
     def add_waiter(self, seen: int, notify: Notify) -> bool:
         """Has ``notify`` called at the next change.

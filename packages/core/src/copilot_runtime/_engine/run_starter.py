@@ -11,6 +11,7 @@ from typing import Any
 
 from .._concurrency import driver, loops
 from .._events import InputEcho, RunRecorder, encode_echo
+from .._users import ANONYMOUS_OWNER
 from ..agents._base import agent_callable
 from ..stores.protocol import (
     ActiveRun,
@@ -151,15 +152,15 @@ class RunStarter:
 
     async def _begin(self, request: RunRequest) -> Run | ActiveRun:
         function = agent_callable(request.agent)  # before the thread is taken: a factory may return anything
-        run_input = request.input
+        run_input, user = request.input, request.user_key
         new = NewRun(
-            ThreadKey(request.owner, run_input.thread_id),
+            ThreadKey(ANONYMOUS_OWNER if user is None else user, run_input.thread_id),
             run_input.run_id,
             request.agent_id,
             request.size,
             self._lost_begins.next_id() if self._store.blocking else "",
         )
-        has_waited, slot = self._may_suspend, self._limiter.find(request.user_key, request.memory)
+        has_waited, slot = self._may_suspend, self._limiter.find(user, request.memory)
         if slot is None:
             has_waited, slot = True, await self._make_slot(request, new.thread)
         shared = self._runs.shared

@@ -86,18 +86,14 @@ class RunWriter:
         """Whether that lock is held."""
         return self._flush_lock is not None and self._flush_lock.locked()
 
-    def unflushed_pieces(self) -> Sequence[Piece]:
-        """Returns the frames that the store does not have; to be called with the flush lock held."""
-        return self.log.pieces[self.flushed[0] :]
-
     def last_frames(self, pieces: Sequence[Piece], frame_count: int | None) -> Sequence[bytes]:
         """Returns the frames that the store does not have of a closed run, which ends with ``pieces``.
 
         ``frame_count`` is how many frames the run has; None if unknown.
         """
-        unflushed = self.unflushed_pieces()
-        missing = [*unflushed, *pieces] if unflushed else pieces
-        return as_frames(missing, count_frames(missing) if frame_count is None else frame_count - self.flushed[1])
+        (flushed_pieces, flushed_frames), shown = self.flushed, self.log.pieces
+        missing = [*shown[flushed_pieces:], *pieces] if shown else pieces
+        return as_frames(missing, count_frames(missing) if frame_count is None else frame_count - flushed_frames)
 
     def batch(self, *, may_be_empty: bool = False) -> Batch | None:
         """Returns what a flush has to store; to be called with the flush lock held.

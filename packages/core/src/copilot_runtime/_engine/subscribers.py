@@ -142,6 +142,8 @@ class Subscribers:
         while_open: Callable[[], None],
     ) -> None:
         self._limiter = StreamLimiter(max_streams)
+        self.has_limit = max_streams is not None
+        """Whether streams have to be opened in a slot."""
         self._unlimited = None if max_streams is not None else StreamSlot(self._limiter)
         """One for all streams: without a limit there is nothing to release."""
         self._keep_alive = KeepAlive(keep_alive_seconds)
@@ -152,6 +154,8 @@ class Subscribers:
         self._send_ticks = math.inf if send_timeout_seconds is None else send_timeout_seconds / TICK_SECONDS
         self._while_open = while_open
         self._closed = Waiters()
+        self._close_is_awaited = False
+        """Whether anybody has waited for streams to be closed."""
         self._held = HeldBytes()
         self.callbacks = ReaderCallbacks(self._reader_opened, self._reader_closed, self._history_read, self._watch)
         """Those of the readers of streams."""
@@ -202,7 +206,7 @@ class Subscribers:
 
     def run_ended(self, log: RunLog, size: int) -> None:
         """Counts an ended run, whose frames have ``size`` bytes, as kept in memory by its readers."""
-        if not log.readers or size <= UNCOUNTED_BYTES:
+        if size <= UNCOUNTED_BYTES:
             return
         for reader in list(log.readers):
             if isinstance(reader, BaseReader):
@@ -243,13 +247,16 @@ class Subscribers:
         self._held.release(reader)
 
     def _reader_closed(self, reader: BaseReader) -> None:
-        if reader in self._open:  # and none of the parent process, which closes in the child as it is collected
-            self._open.discard(reader)
-            if self._unlimited is None:
+        try:
+            self._open.remove(reader)
+        except KeyError:  # it is one of the parent process, which closes in the child as it is collected
+            pass
+        else:
+            if self.has_limit:
                 self._limiter.release()
         if reader.is_watched:  # before that, nothing has been counted for it
             self._forget(reader)
-        if self._closed.has_waiters:
+        if self._close_is_awaited:
             self._closed.notify()
         log, reader.log = reader.log, None
         if log is not None:
@@ -278,6 +285,7 @@ class Subscribers:
 
         Waits until all have been sent, or until ``deadline`` on the monotonic clock.
         """
+        self._close_is_awaited = True
         readers = [reader for reader in list(self._open) if of_loop(reader.loop)]
         for reader in readers:
             reader.cut()
