@@ -304,7 +304,9 @@ def _echo_input(request: RunRequest, in_events: Set[str], in_inputs: Set[str]) -
     members = body.members
     messages = members["messages"]
     if in_events or in_inputs:
-        new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
+        ids = {message["id"] for message in messages}
+        known = (in_events & ids) | (in_inputs & ids)  # at once, since a set of a store may not be one of Python's
+        new = [message for message in messages if message["id"] not in known]
         if len(new) < len(messages):
             members = {**members, "messages": new}
     # Nothing needs them again before the end of the run.

@@ -107,26 +107,24 @@ class MemoryStore:
         process = self._process.get()
         with process.lock:
             now = self._sweep()
-            stored = self._threads.get(key)
-            if stored is None:
+            thread = self._threads.get(key)
+            if thread is None:
                 ordinal = take_ordinal(process.unused_ordinals)
-            elif stored.live is not None:
-                return p.ThreadBusy(stored.live.view())
+            elif thread.live is not None:
+                return p.ThreadBusy(thread.live.view())
             else:
-                ordinal = stored.ordinal + 1
+                ordinal = thread.ordinal + 1
             self._last_token = token = self._last_token + 1
             lease = p.Lease(p.RunKey(key, ordinal), run.run_id, token)
             live = ActiveRun(lease, run.agent_id, run.size, time.time())
-            if stored is None:
-                thread = Thread(key, token, ordinal, live)
+            if thread is None:
+                thread = Thread(key, token, ordinal, now, live)
                 self._add(thread)
             else:
-                thread = stored
-                event_messages, input_messages = thread.event_messages.keys(), thread.input_messages.keys()
-                thread.ordinal, thread.live = ordinal, live
-                self._count(thread, live.size)
                 self._set_active(thread)
-            thread.used_at = now
+                thread.ordinal, thread.used_at, thread.live = ordinal, now, live
+                self._count(thread, live.size + thread.join_ids())
+                event_messages, input_messages = thread.known_ids
             evicted = self._evict(thread)
         if evicted and not self._has_evicted:
             self._warn_evicted()
@@ -200,7 +198,7 @@ class MemoryStore:
             self._last_token += 1
             live.lease = lease = live.lease._replace(token=self._last_token)
             agent_id, started_at = live.agent_id, live.started_at
-            frames, event_messages = tuple(live.frames), thread.event_messages.keys()
+            frames, event_messages = tuple(live.frames), thread.known_ids[0]
         return p.ClaimedRun(lease, agent_id, started_at, frames, self.messages(run.thread), event_messages)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
@@ -291,9 +289,7 @@ class MemoryStore:
                 if thread.live is not None:
                     # The active run continues on a thread without any history.
                     self._last_token += 1
-                    remaining = Thread(thread.key, self._last_token, thread.ordinal, thread.live)
-                    remaining.used_at = time.monotonic()
-                    self._add(remaining)
+                    self._add(Thread(thread.key, self._last_token, thread.ordinal, time.monotonic(), thread.live))
             return str(last) if len(found) == _CLEAR_BATCH else None
 
     # --- moving threads; modules for this alone are imported when it is done, which few processes do ---

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 
 from .._events import CompactedFrames
 from . import protocol as p
-from ._memory_threads import ActiveRun, MessageIds, StoredRun, Thread, encode_messages, ids_with_run
+from ._memory_ids import MessageIds, ThreadIds
+from ._memory_threads import ActiveRun, StoredRun, Thread, encode_messages
 from .portable import PortableRun, PortableThread, ThreadState
 
 
@@ -17,12 +16,14 @@ def copy_of(thread: Thread) -> Thread:
     """Returns a copy that does not change with the thread, in little time. Its runs are those of the thread."""
     copied = copy.copy(thread)
     copied.runs = list(thread.runs)
+    if thread.ids is not None:
+        copied.ids = thread.ids.copy()
     return copied
 
 
 def export_thread(thread: Thread) -> PortableThread:
     """Returns a thread that nobody changes meanwhile."""
-    in_events, in_inputs = _ids_by_run(thread.event_messages), _ids_by_run(thread.input_messages)
+    in_events, in_inputs = ({}, {}) if thread.ids is None else thread.ids.by_run()
     return PortableThread(
         key=thread.key,
         last_ordinal=thread.ordinal,
@@ -53,21 +54,17 @@ def export_thread(thread: Thread) -> PortableThread:
 
 def import_thread(thread: PortableThread) -> Thread:
     """Returns a thread of a memory store without a token, which was used just now."""
-    event_messages: MessageIds = {}
-    input_messages: MessageIds = {}
+    ids = ThreadIds(MessageIds({}), MessageIds({}))
     for run in thread.runs:
-        event_messages, _ = ids_with_run(event_messages, run.ordinal, frozenset(run.event_messages))
-        input_messages, _ = ids_with_run(input_messages, run.ordinal, frozenset(run.input_messages))
-    imported = Thread(thread.key, 0, thread.last_ordinal)
+        ids.add(frozenset(run.event_messages), frozenset(run.input_messages), run.ordinal)
+    imported = Thread(thread.key, 0, thread.last_ordinal, time.monotonic())
     imported.agent_id = thread.agent_id
     imported.name = thread.name
     imported.archived = thread.archived
     imported.created_at = thread.created_at
     imported.updated_at = thread.updated_at
-    imported.used_at = time.monotonic()
     imported.runs = [_import_run(run, thread.key) for run in thread.runs]
-    imported.event_messages = event_messages
-    imported.input_messages = input_messages
+    imported.ids = ids
     imported.messages_data = encode_messages(thread.messages)
     imported.size = imported.measured_size()
     return imported
@@ -96,10 +93,3 @@ def _import_run(run: PortableRun, thread: p.ThreadKey) -> StoredRun:
         was_stopped=run.was_stopped,
     )
     return StoredRun(ActiveRun(lease, run.agent_id, 0, 0.0), completion)
-
-
-def _ids_by_run(ids: MessageIds) -> Mapping[int, Sequence[str]]:
-    by_run: defaultdict[int, list[str]] = defaultdict(list)
-    for text, ordinal in ids.items():
-        by_run[ordinal].append(text)
-    return by_run

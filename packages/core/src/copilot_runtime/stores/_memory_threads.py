@@ -6,12 +6,11 @@ JSON, which takes 10 to 25 times as much.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -30,21 +29,20 @@ from .._events import (
     split_frames,
 )
 from . import protocol as p
+from ._memory_ids import THREAD_IDS_BYTES, RunIds, ThreadIds, text_size
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
 _THREAD_BYTES = 1100  # with an active run
 _RUN_BYTES = 430
-_RECORD_BYTES = 32  # with its number, if that has been looked at
 _FRAME_BYTES = 40
+_RECORD_BYTES = 32 + _FRAME_BYTES  # with its number, if that has been looked at
 _SLOT_BYTES = 8
 _BURST_BYTES = 80  # beside its bytes
 _NUMBER_BYTES = 32
-_TEXT_BYTES = 49
-_HEADER_BYTES = sys.getsizeof({}) - {}.__sizeof__()  # of the garbage collector, before a dictionary
-_WIDE_BYTES = 2  # a character of most alphabets
 _NO_DUPLICATES: Set[int] = frozenset()
 _NO_PIECES: list[Piece] = []
 """Of runs that have none, as most while they are active: one for all, and never changed."""
+_NO_IDS: Set[str] = frozenset()
 _DUPLICATE_BYTES = 80  # a number and its place in a set
 
 
@@ -58,41 +56,19 @@ def frames_size(frames: Sequence[bytes]) -> int:
     return size + (_FRAME_BYTES + _SLOT_BYTES) * len(pieces)
 
 
-def _text_size(text: str) -> int:
-    """Returns the bytes that an id or a name takes.
-
-    It is the same for equal texts, whereas ``sys.getsizeof`` grows once a string was encoded: a thread that is renamed
-    must lose exactly what its former name has added.
-    """
-    return _TEXT_BYTES + len(text) * (1 if text.isascii() else _WIDE_BYTES)
-
-
-def texts_size(texts: Collection[str]) -> int:
-    """Returns the bytes that several take, in one step if all are ASCII, as nearly all are."""
-    joined = "".join(texts)
-    if joined.isascii():
-        return _TEXT_BYTES * len(texts) + len(joined)
-    return sum(map(_text_size, texts))
-
-
 def _name_size(name: str | None) -> int:
-    return _text_size(name) if name else 0
+    return text_size(name) if name else 0
 
 
 class ActiveRun:
     """A run that has not ended."""
 
-    __slots__ = (
-        "agent_id",
-        "duplicates",
-        "frame_count",
-        "lease",
-        "names_size",
-        "pieces",
-        "size",
-        "started_at",
-        "stopping",
-    )
+    # What most runs do not have before they end.
+    pieces = _NO_PIECES
+    """Its frames, those that came together in one piece."""
+    frame_count = 0
+    duplicates = _NO_DUPLICATES
+    stopping = False
 
     def __init__(self, lease: p.Lease, agent_id: str, input_size: int, started_at: float) -> None:
         self.lease = lease
@@ -103,11 +79,6 @@ class ActiveRun:
         """The bytes of its id and of its agent's."""
         self.size = names_size + input_size
         """The bytes of these, its input, its frames and its duplicates."""
-        self.pieces = _NO_PIECES
-        """Its frames, those that came together in one piece."""
-        self.frame_count = 0
-        self.duplicates = _NO_DUPLICATES
-        self.stopping = False
 
     def append(self, frames: Sequence[bytes], duplicates: Set[int]) -> int:
         """Appends frames, and returns how many bytes that takes."""
@@ -178,14 +149,15 @@ class StoredRun(CompactedFrames):
         """Its frames as they were sent, until they expire.
 
         Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free."""
-        self.duplicates = completion.duplicates
+        self.duplicates = duplicates = completion.duplicates
         """As in `protocol.RunCompletion`, as long as there are raw frames."""
         self.expires_at = expires_at
         """When the raw frames expire, by the monotonic clock."""
-        self.size = live.names_size + _records_size(frames)
-        """The bytes that it takes."""
+        size = live.names_size + _RUN_BYTES + _RECORD_BYTES * len(frames) + len(b"".join(frames))
         if raw is not None:
-            self.size += _raw_size(raw, self.duplicates)
+            size += _raw_size(raw, duplicates) if duplicates else len(raw)
+        self.size = size
+        """The bytes that it takes."""
 
     # Each is another one, whatever its frames.
     __eq__ = object.__eq__
@@ -212,53 +184,13 @@ class StoredRun(CompactedFrames):
 
 
 def _records_size(frames: Sequence[bytes]) -> int:
-    return _RUN_BYTES + (_RECORD_BYTES + _FRAME_BYTES) * len(frames) + len(b"".join(frames))
+    return _RUN_BYTES + _RECORD_BYTES * len(frames) + len(b"".join(frames))
 
 
 def _raw_size(raw: bytes, duplicates: Set[int]) -> int:
     if not duplicates:
         return len(raw)
     return len(raw) + sys.getsizeof(duplicates) + _NUMBER_BYTES * len(duplicates)
-
-
-MessageIds = dict[str, int]
-"""The message ids of a thread's runs, with the ordinal of the last run that has each, in the order of the ordinals.
-
-Never changed: `RunStarted` passes its keys on.
-"""
-
-
-_NO_IDS: MessageIds = {}
-
-
-def ids_size(ids: MessageIds) -> int:
-    """Returns the bytes that ids take."""
-    return _HEADER_BYTES + ids.__sizeof__() + texts_size(ids) if ids else 0
-
-
-def ids_with_run(ids: MessageIds, ordinal: int, new: Set[str]) -> tuple[MessageIds, int]:
-    """Returns the ids once another run has ended, and how many more bytes they take."""
-    if not ids:
-        result = dict.fromkeys(new, ordinal)
-        return result, _HEADER_BYTES + result.__sizeof__() + texts_size(new)
-    result, growth = ids.copy(), 0
-    for text in new:
-        if result.pop(text, None) is None:  # one that is there already moves to the end
-            growth += _text_size(text)
-        result[text] = ordinal
-    return result, growth + result.__sizeof__() - ids.__sizeof__()
-
-
-def ids_without_runs(ids: MessageIds, ordinal: int) -> tuple[MessageIds, int]:
-    """Returns the ids of the runs after one, and how many more bytes they take. Looks at no others than the rest."""
-    old = list(itertools.takewhile(lambda text: ids[text] <= ordinal, ids))
-    if not old:
-        return ids, 0
-    result = ids.copy()
-    for text in old:
-        del result[text]
-    growth = result.__sizeof__() - ids.__sizeof__() if result else -_HEADER_BYTES - ids.__sizeof__()
-    return result, growth - sum(map(_text_size, old))
 
 
 _NO_MESSAGES = b"[]"
@@ -308,52 +240,44 @@ class Thread:
         key: Its key.
         token: The first token after its creation.
         ordinal: The ordinal of its last run.
+        used_at: When it was used last, by the monotonic clock.
         live: Its active run.
     """
 
-    __slots__ = (
-        "agent_id",
-        "archived",
-        "created_at",
-        "event_messages",
-        "input_messages",
-        "key",
-        "last_agent_event",
-        "live",
-        "messages_data",
-        "messages_run",
-        "name",
-        "ordinal",
-        "owner",
-        "runs",
-        "size",
-        "token",
-        "updated_at",
-        "used_at",
-    )
-
     owner: Owner
     """Its owner, once it is in the store."""
+    # What most threads have not, or not yet, is in the class: one begins with nearly every run.
+    agent_id = ""
+    name: str | None = None
+    archived = False
+    created_at = 0.0
+    updated_at = 0.0
+    messages_data = _NO_MESSAGES
+    """As in `Messages`, like the next two: of the last run that had any."""
+    messages_run: StoredRun | None = None
+    last_agent_event = 0
+    ids: ThreadIds | RunIds | None = None
+    """The message ids of its runs."""
 
-    def __init__(self, key: p.ThreadKey, token: int, ordinal: int, live: ActiveRun | None = None) -> None:
+    def __init__(
+        self, key: p.ThreadKey, token: int, ordinal: int, used_at: float, live: ActiveRun | None = None
+    ) -> None:
         self.key = key
         self.token = token
         self.ordinal = ordinal
-        self.agent_id = ""
-        self.name: str | None = None
-        self.archived = False
-        self.created_at = self.updated_at = 0.0
-        self.used_at = 0.0
+        self.used_at = used_at
         """By the monotonic clock."""
         self.live = live
         self.runs: list[StoredRun] = []
-        self.event_messages = self.input_messages = _NO_IDS
-        self.messages_data = _NO_MESSAGES
-        """As in `Messages`, like the next two: of the last run that had any."""
-        self.messages_run: StoredRun | None = None
-        self.last_agent_event = 0
-        self.size = _NEW_THREAD_BYTES + texts_size(key) + (0 if live is None else live.size)
+        size = _NEW_THREAD_BYTES + key.owner.__sizeof__() + key.thread_id.__sizeof__()
+        self.size = size if live is None else size + live.size
         """The bytes that it takes, counted by its store: each call would look at all of its runs otherwise."""
+
+    @property
+    def known_ids(self) -> tuple[Set[str], Set[str]]:
+        """The message ids in the events of its runs, and those in their inputs, while there is an active run."""
+        ids = self.ids
+        return (ids.events.known, ids.inputs.known) if isinstance(ids, ThreadIds) else (_NO_IDS, _NO_IDS)
 
     @property
     def messages(self) -> Messages:
@@ -362,8 +286,10 @@ class Thread:
 
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the thread has."""
-        size = _THREAD_BYTES + texts_size(self.key) + _name_size(self.name) + len(self.messages_data)
-        size += ids_size(self.event_messages) + ids_size(self.input_messages)
+        size = _THREAD_BYTES + self.key.owner.__sizeof__() + self.key.thread_id.__sizeof__()
+        size += _name_size(self.name) + len(self.messages_data)
+        if self.ids is not None:
+            size += self.ids.size
         if self.live is not None:
             size += self.live.size
         return size + sum(run.measured_size() for run in self.runs)
@@ -383,15 +309,26 @@ class Thread:
         self.agent_id = run.agent_id
         self.runs.append(run)
         change = run.size
-        if completion.event_messages:
-            self.event_messages, more = ids_with_run(self.event_messages, run.ordinal, completion.event_messages)
-            change += more
-        if completion.input_messages:
-            self.input_messages, more = ids_with_run(self.input_messages, run.ordinal, completion.input_messages)
-            change += more
+        event_ids, input_ids = completion.event_messages, completion.input_messages
+        if event_ids or input_ids:
+            change += self._add_ids(run.ordinal, event_ids, input_ids)
         if messages is not None:
             change += self._replace_messages(messages, run, completion.last_agent_event)
         return change
+
+    def _add_ids(self, ordinal: int, event_ids: Set[str], input_ids: Set[str]) -> int:
+        ids = self.ids
+        if isinstance(ids, ThreadIds):
+            return ids.add(event_ids, input_ids, ordinal)
+        self.ids = ids = RunIds(tuple(event_ids), tuple(input_ids), ordinal)
+        return ids.size
+
+    def join_ids(self) -> int:
+        """Prepares the ids for those of another run."""
+        if not isinstance(self.ids, RunIds):
+            return 0
+        self.ids = self.ids.to_thread_ids()
+        return THREAD_IDS_BYTES
 
     def delete_oldest_run(self) -> tuple[StoredRun, int]:
         """Deletes the oldest run, and returns it as well."""
@@ -399,9 +336,9 @@ class Thread:
         change = -run.size
         if self.messages_run is run:
             change += self._replace_messages(encode_messages(self.messages.decode()), None, 0)
-        self.event_messages, more = ids_without_runs(self.event_messages, run.ordinal)
-        self.input_messages, more_of_inputs = ids_without_runs(self.input_messages, run.ordinal)
-        return run, change + more + more_of_inputs
+        if isinstance(self.ids, ThreadIds):
+            change -= self.ids.remove_until(run.ordinal)
+        return run, change
 
     def _replace_messages(self, data: bytes, run: StoredRun | None, last_agent_event: int) -> int:
         change = len(data) - len(self.messages_data)

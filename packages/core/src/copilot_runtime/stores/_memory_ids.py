@@ -1,0 +1,221 @@
+"""The ids of the messages of a thread in the memory store: kept once, however many runs look at them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from typing import NamedTuple
+
+_TEXT_BYTES = 49
+_WIDE_BYTES = 2  # a character of most alphabets
+_ENTRY_BYTES = 60  # of an id in a dictionary, about
+THREAD_IDS_BYTES = 1100  # of `ThreadIds` without any
+
+
+def text_size(text: str) -> int:
+    """Returns the bytes that an id or a name takes.
+
+    It is the same for equal texts, whereas ``sys.getsizeof`` grows once a string was encoded: a thread that is renamed
+    must lose exactly what its former name has added.
+    """
+    return _TEXT_BYTES + len(text) * (1 if text.isascii() else _WIDE_BYTES)
+
+
+def ids_size(ids: Collection[str]) -> int:
+    """Returns the bytes that ids take, in one step if all are ASCII, as nearly all are."""
+    joined = "".join(ids)
+    if joined.isascii():
+        return (_TEXT_BYTES + _ENTRY_BYTES) * len(ids) + len(joined)
+    return _ENTRY_BYTES * len(ids) + sum(map(text_size, ids))
+
+
+IdsByRun = Mapping[int, Sequence[str]]
+"""Ids by the ordinal of their run."""
+
+
+class KnownIds(Set[str]):
+    """The ids that a thread has at one moment.
+
+    All moments of a thread share one dictionary, which has the ids of the last one; an earlier one knows by what the
+    next one differs. So nothing is copied when a run ends, and nothing changes for those who look at earlier ids, which
+    hardly anybody does: a thread has one run at a time.
+
+    Args:
+        ids: The dictionary.
+    """
+
+    __slots__ = ("_added", "_ids", "_next", "_removed")
+
+    def __init__(self, ids: dict[str, int]) -> None:
+        self._ids = ids
+        self._next: KnownIds | None = None
+        self._added: Set[str]
+        """The ids that the next moment has and this one does not."""
+        self._removed: Set[str]
+        """Ids that this moment has, at least those that the next one does not have."""
+
+    def begin_next(self, added: Set[str], removed: Set[str]) -> KnownIds:
+        """Returns the next moment, at which the dictionary may be changed.
+
+        Args:
+            added: The ids that will be added.
+            removed: Those that will be removed, and those that will not be there for a while meanwhile.
+        """
+        self._added, self._removed = added, removed
+        self._next = KnownIds(self._ids)
+        return self._next
+
+    # Others may change the dictionary meanwhile. So what it has is looked up first, and then what has changed: to undo
+    # a change that is not there yet does nothing.
+
+    def __contains__(self, text: object) -> bool:
+        is_known = text in self._ids
+        moment = self
+        while (later := moment._next) is not None:
+            if text in moment._added:
+                return False
+            if text in moment._removed:
+                return True
+            moment = later
+        return is_known
+
+    def __and__(self, other: Iterable[object]) -> Set[str]:
+        found = self._ids.keys() & other
+        return found if self._next is None else self._all() & set(other)
+
+    __rand__ = __and__
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        count = len(self._ids)
+        return count if self._next is None else len(self._all())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._all()!r})"
+
+    @classmethod
+    def _from_iterable(cls, texts: Iterable[str]) -> Set[str]:  # type: ignore[override]
+        return set(texts)  # of operators: the result belongs to no thread
+
+    def _all(self) -> set[str]:
+        found = set(self._ids)
+        moment, changes = self, []
+        while (later := moment._next) is not None:
+            changes.append((moment._added, moment._removed))
+            moment = later
+        for added, removed in reversed(changes):
+            found -= added
+            found |= removed
+        return found
+
+
+class MessageIds:
+    """The ids in the events, or in the inputs, of a thread's runs.
+
+    Args:
+        last_runs: The ordinal of the last run that has each, in the order of these ordinals.
+    """
+
+    __slots__ = ("_last_runs", "known")
+
+    def __init__(self, last_runs: dict[str, int]) -> None:
+        self._last_runs = last_runs
+        self.known = KnownIds(last_runs)
+        """Those of this moment."""
+
+    @property
+    def size(self) -> int:
+        """The bytes that they take."""
+        return ids_size(self._last_runs)
+
+    def copy(self) -> MessageIds:
+        """Returns what does not change with these."""
+        return MessageIds(self._last_runs.copy())
+
+    def by_run(self) -> IdsByRun:
+        """Returns the ids that each run is the last to have."""
+        by_run: defaultdict[int, list[str]] = defaultdict(list)
+        for text, ordinal in self._last_runs.items():
+            by_run[ordinal].append(text)
+        return by_run
+
+    def add(self, ids: Set[str], ordinal: int) -> int:
+        """Adds those of a run that has ended. Returns how many more bytes they take."""
+        if not ids:
+            return 0
+        last_runs = self._last_runs
+        again = last_runs.keys() & ids
+        added = ids - again
+        self.known = self.known.begin_next(added, again)
+        for text in again:  # which moves to the end
+            del last_runs[text]
+        last_runs.update(dict.fromkeys(ids, ordinal))
+        return ids_size(added)
+
+    def remove_until(self, ordinal: int) -> int:
+        """Removes those of the runs up to one. Returns the bytes that they took. Looks at no others than the rest."""
+        last_runs = self._last_runs
+        old = set(itertools.takewhile(lambda text: last_runs[text] <= ordinal, last_runs))
+        if not old:
+            return 0
+        self.known = self.known.begin_next(frozenset(), old)
+        for text in old:
+            del last_runs[text]
+        return ids_size(old)
+
+
+class ThreadIds(NamedTuple):
+    """The message ids of a thread's runs."""
+
+    events: MessageIds
+    inputs: MessageIds
+
+    @property
+    def size(self) -> int:
+        """The bytes that they take."""
+        return THREAD_IDS_BYTES + self.events.size + self.inputs.size
+
+    def add(self, event_ids: Set[str], input_ids: Set[str], ordinal: int) -> int:
+        """Adds those of a run that has ended. Returns how many more bytes they take."""
+        return self.events.add(event_ids, ordinal) + self.inputs.add(input_ids, ordinal)
+
+    def remove_until(self, ordinal: int) -> int:
+        """Removes those of the runs up to one. Returns the bytes that they took."""
+        return self.events.remove_until(ordinal) + self.inputs.remove_until(ordinal)
+
+    def copy(self) -> ThreadIds:
+        """Returns what does not change with these."""
+        return ThreadIds(self.events.copy(), self.inputs.copy())
+
+    def by_run(self) -> tuple[IdsByRun, IdsByRun]:
+        """Returns the ids in events and in inputs that each run, by its ordinal, is the last to have."""
+        return self.events.by_run(), self.inputs.by_run()
+
+
+class RunIds(NamedTuple):
+    """The message ids of the only run of a thread that has any: as most threads have one run, most need no more."""
+
+    events: tuple[str, ...]
+    inputs: tuple[str, ...]
+    ordinal: int
+
+    @property
+    def size(self) -> int:
+        """The bytes that they take."""
+        return ids_size(self.events + self.inputs)
+
+    def copy(self) -> RunIds:
+        """Returns these, which do not change."""
+        return self
+
+    def by_run(self) -> tuple[IdsByRun, IdsByRun]:
+        """Returns the ids by the ordinal of the run."""
+        return {self.ordinal: self.events}, {self.ordinal: self.inputs}
+
+    def to_thread_ids(self) -> ThreadIds:
+        """Returns the same to which those of further runs can be added. They take `THREAD_IDS_BYTES` more."""
+        events, inputs = dict.fromkeys(self.events, self.ordinal), dict.fromkeys(self.inputs, self.ordinal)
+        return ThreadIds(MessageIds(events), MessageIds(inputs))
