@@ -144,7 +144,7 @@ def test_burst_of_deltas_copies_none_of_them() -> None:
             copied.extend(found)
             return found
 
-    stream = DeltaStream(b"id: 1.", DELTA_TYPES["REASONING_MESSAGE_CONTENT"], "m", None, [])
+    stream = DeltaStream(DELTA_TYPES["REASONING_MESSAGE_CONTENT"], "m", b"id: 1.")
     assert stream.encode(Deltas(["a"] * 4000), 1).count(b"\n\n") == 4000
     assert not copied
 

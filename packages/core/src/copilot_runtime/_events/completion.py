@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic_core import to_json
 
-from .protocol_state import TRANSITIONS, Phase, ProtocolState
+from .protocol_state import NEW, RUNNING, TRANSITIONS, ProtocolState
 from .sse import (
     Event,
     InvalidEventError,
@@ -66,7 +66,7 @@ def closing_events(state: ProtocolState, ending: RunEnding, thread_id: str, run_
         yield _error_event(ending)
         return
     # Unlike RUN_ERROR, clients accept RUN_FINISHED only within a run.
-    if state.phase is Phase.NEW:
+    if state.phase is NEW:
         yield {"type": "RUN_STARTED", "threadId": thread_id, "runId": run_id}
     yield from _open_ends(state, None, _result("stopped", "stop_requested", ending.message))
     yield {"type": "RUN_FINISHED", "threadId": thread_id, "runId": run_id}
@@ -78,7 +78,7 @@ def events_before_error(state: ProtocolState, error: Event) -> Iterator[Event]:
     Clients need none of them at that point, but would otherwise run a tool call of which only a part has come, and a
     replay could not continue after the run (`without_past_errors`).
     """
-    if state.phase is Phase.RUNNING:
+    if state.phase is RUNNING:
         yield from _open_ends(state, error["message"], _result("error", "run_error", error["message"]))
         yield from _finish_resumed(state)
 
@@ -96,7 +96,7 @@ def ends_of_open(frames: Iterable[bytes], terminal: bytes) -> list[bytes]:
         transition = TRANSITIONS.get(event["type"])
         if transition is not None:
             with contextlib.suppress(InvalidEventError):
-                transition(state, event)
+                transition(state, 0, event, frame)
     error = decode(terminal)
     if error["type"] == "RUN_ERROR":
         events = events_before_error(state, error)

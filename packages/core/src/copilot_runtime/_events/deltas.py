@@ -17,11 +17,10 @@ from operator import itemgetter
 from typing import Any
 
 from .._pydantic_models import BaseModel
-from .compaction import OpenMessage
 from .frames import Piece
 from .normalize import wire_fields
 from .schema import SCHEMAS
-from .sse import Event
+from .sse import Event, decode, encode
 
 DELTA_IDS: Mapping[str, str] = {
     kind: schema.strings[0] for kind, schema in SCHEMAS.items() if schema.strings[1:] == ("delta",)
@@ -53,9 +52,8 @@ DELTA_TYPES: Mapping[str, DeltaType] = {
     for kind, id_member in DELTA_IDS.items()
 }
 
-_NUMBER_SIZE = 6
-"""About how many digits the number of an event has, with the end of its frame."""
-
+_REST_SIZE = 16
+"""About how large a frame is, apart from what comes between its number and its string, and from that string."""
 
 _END = "}\n\n"
 """The end of a delta's object, and of its frame."""
@@ -66,47 +64,87 @@ _PADDED_DIGITS = [f"{number:03}" for number in range(1000)]
 
 
 class DeltaStream:
-    """What all plain deltas of one message, reasoning message or tool call have in common.
+    """A text message, tool call or reasoning message, to which further deltas may come.
 
-    The frame of one is ``before``, its number, ``after``, its string as JSON, and the end of the object and the
-    frame.
+    The frame of a plain delta is ``before``, its number, ``after``, its string as JSON, and the end of the object and
+    the frame.
+
+    Args:
+        deltas: the type of its deltas.
+        identity: its id.
+        prefix: how the ids of the run's frames start.
+        frame: that of its start event.
+        place: where a replay has its deltas as they were, which those of reasoning are; None if they are merged.
     """
 
     __slots__ = (
         "after",
         "before",
         "delta_field",
+        "deltas",
+        "first",
+        "followers",
+        "frame",
         "frame_size",
         "identity",
-        "message",
+        "last",
+        "metadata",
         "model_class",
         "others",
+        "place",
         "read_others",
-        "records",
         "type",
     )
 
+    first: bytes
+    """The frame of the first delta."""
+    last: int
+    """The number of the last delta."""
+    delta_field: str
+    others: tuple[Any, ...]
+    read_others: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    """Set with ``model_class``."""
+
     def __init__(
-        self,
-        prefix: bytes,
-        deltas: DeltaType,
-        identity: str,
-        message: OpenMessage | None,
-        records: list[Piece] | None,
+        self, deltas: DeltaType, identity: str, prefix: bytes, frame: bytes = b"", place: list[Piece] | None = None
     ) -> None:
         self.type = deltas
         self.identity = identity
-        self.before = before = prefix.decode()
+        self.before = prefix.decode()
         self.after = after = f'{deltas.head}{encode_basestring(identity)},"delta":'
-        self.message = message
-        """What the deltas are merged into; None for reasoning, which a replay has as it was."""
-        self.records = records
-        """Where a replay has the deltas of reasoning."""
-        self.frame_size = len(before) + len(after) + _NUMBER_SIZE
+        self.frame_size = len(after) + _REST_SIZE
         """About how large a frame is, apart from its string."""
+        self.frame = frame
+        self.place = place
+        self.deltas: list[str] = []
+        """Those that have been merged."""
+        self.metadata: dict[str, Any] | None = None
+        """That of all these."""
+        self.followers: list[Piece] | None = None
+        """Frames that came while this was open, to be placed after it."""
         self.model_class: type[Any] | None = None
         """The class of the model that was the last delta, if one was. Its further models are plain deltas of the same
         message if ``read_others``, called with their fields, returns ``others``; ``delta_field`` has their string."""
+
+    def append_delta(self, number: int, event: Event, frame: bytes) -> DeltaStream:
+        """Merges a delta. Returns this stream."""
+        if not self.deltas:
+            self.first = frame
+        self.deltas.append(event["delta"])
+        self.last = number
+        if "metadata" in event:
+            # Read from the frame, because the agent may still change the event's own objects.
+            self.metadata = {**(self.metadata or {}), **decode(frame)["metadata"]}
+        return self
+
+    def merged_frame(self) -> bytes:
+        """Returns one frame in place of those of all deltas, of which there is one or more."""
+        if len(self.deltas) == 1:
+            return self.first
+        # As `sse.encode` writes strings, at half of the cost.
+        text = encode_basestring("".join(self.deltas))
+        metadata = "" if self.metadata is None else f',"metadata":{encode(self.metadata).decode()}'
+        return f"{self.before}{self.last}{self.after}{text}{metadata}{_END}".encode()
 
     def expect(self, model: DeltaModel) -> None:
         """Has further models of a class recognised."""

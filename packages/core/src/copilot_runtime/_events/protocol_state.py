@@ -25,39 +25,42 @@ Two things are tracked but not enforced, for `closing_events`, which completes a
 unfinished: a tool call is remembered until it has both its end and its result, in either order, and so are
 reasoning, reasoning messages and subagents (`Span`), which not all clients check.
 
-Transitions. `TRANSITIONS` maps the type of an event to the function that checks and applies it; types without
-one change nothing. A transition raises InvalidEventError before it changes anything, so a rejected event leaves
-the state as it was.
+Transitions. `TRANSITIONS` maps the type of an event to the function that checks it, applies it, and puts its frame
+where a replay has it; that is all that `PASS_ON`, the transition of all other types, does. A transition raises
+InvalidEventError before it changes anything, so a rejected event leaves the state as it was.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import NamedTuple
 
+from .compaction import Compactor
+from .deltas import DELTA_TYPES, DeltaStream
 from .sse import Event, InvalidEventError
 
 
-class Phase(Enum):
-    """The phases of a stream. The values complete the sentence "RUN_STARTED is not allowed ..."."""
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)  # no enum: its hash and its attributes take a call each
+class Phase:
+    """A phase of a stream."""
 
-    NEW = "before RUN_STARTED"
-    RUNNING = "in a run"
-    FINISHED = "after RUN_FINISHED"
-    FAILED = "after RUN_ERROR"
-    SEALED = "after the run was ended"
+    description: str
+    """Completes the sentence "RUN_STARTED is not allowed ..."."""
+    allowed: frozenset[str] = frozenset()
+    """The types of events that are allowed, outside of a run."""
+
+    def check(self, kind: str) -> None:
+        """Raises InvalidEventError if an event of a type is not allowed in this phase, outside of a run."""
+        if kind not in self.allowed:
+            raise InvalidEventError(f"{kind} is not allowed {self.description}")
 
 
-# Looked up once: an attribute of an enum takes as long as a call, and so does the hash of a member.
-NEW, RUNNING, FINISHED, FAILED, SEALED = Phase
-
-_ALLOWED_OUTSIDE_RUN: Mapping[Phase, frozenset[str]] = {
-    NEW: frozenset(("RUN_STARTED", "RUN_ERROR")),
-    FINISHED: frozenset(("RUN_STARTED", "RUN_ERROR")),
-    FAILED: frozenset(("RUN_STARTED",)),
-    SEALED: frozenset(),
-}
+NEW = Phase("before RUN_STARTED", frozenset(("RUN_STARTED", "RUN_ERROR")))
+RUNNING = Phase("in a run")
+FINISHED = Phase("after RUN_FINISHED", frozenset(("RUN_STARTED", "RUN_ERROR")))
+FAILED = Phase("after RUN_ERROR", frozenset(("RUN_STARTED",)))
+SEALED = Phase("after the run was ended")
 
 
 class Step(NamedTuple):
@@ -78,19 +81,23 @@ class Span(NamedTuple):
     id: str
 
 
-class ProtocolState:
-    """The state of one run's stream, changed by `TRANSITIONS`."""
+class ProtocolState(Compactor):
+    """The state of one run's stream, changed by `TRANSITIONS`.
 
-    __slots__ = ("calls", "is_resuming", "open_calls", "phase", "resumed_run", "spans", "steps", "texts")
+    It is one with what a replay sends of the run, since both depend on what is open.
 
-    def __init__(self, *, is_resuming: bool = False) -> None:
+    Args:
+        prefix: as for `Compactor`.
+        is_resuming: whether the client has responded to interrupts, even if the input does not have its responses any
+            more.
+    """
+
+    __slots__ = ("calls", "has_run_error", "is_resuming", "phase", "resumed_run", "spans", "steps")
+
+    def __init__(self, prefix: bytes = b"", *, is_resuming: bool = False) -> None:
+        super().__init__(prefix)
         self.is_resuming = is_resuming
-        """Whether the client has responded to interrupts, even if the input does not have its responses any more."""
         self.phase = NEW
-        self.texts: dict[str, None] = {}
-        """Ids of open text messages, in the order in which they were opened."""
-        self.open_calls: dict[str, None] = {}
-        """Ids of tool calls without an end."""
         self.calls: dict[str, bool] = {}
         """Tool calls that lack their end or their result, in the order in which they were opened. The values say
         whether the result has come."""
@@ -100,6 +107,8 @@ class ProtocolState:
         """What else is open, in the order in which it was opened."""
         self.resumed_run: Event | None = None
         """The RUN_STARTED of a run with which the client has responded to interrupts."""
+        self.has_run_error = False
+        """Whether there was a RUN_ERROR."""
 
     @property
     def has_ended(self) -> bool:
@@ -107,13 +116,13 @@ class ProtocolState:
         phase = self.phase
         return phase is FINISHED or phase is FAILED
 
-    def check_phase(self, kind: str) -> None:
-        """Raises InvalidEventError if an event of type ``kind`` is not allowed in this phase."""
-        if self.phase is not RUNNING and kind not in _ALLOWED_OUTSIDE_RUN[self.phase]:
-            raise InvalidEventError(f"{kind} is not allowed {self.phase.value}")
+
+Transition = Callable[[ProtocolState, int, Event, bytes], DeltaStream | None]
+"""Takes the number in the id of an event, the event, and its frame. Returns what further deltas are merged into, if the
+event is the start of a message or call, or a delta of it."""
 
 
-def _run_started(state: ProtocolState, event: Event) -> None:
+def _run_started(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
     if state.phase is RUNNING:
         raise InvalidEventError("RUN_STARTED is not allowed before the current run has ended")
     if state.phase is not NEW:
@@ -126,57 +135,97 @@ def _run_started(state: ProtocolState, event: Event) -> None:
         run_input = event["input"]
         is_resuming = isinstance(run_input, dict) and bool(run_input.get("resume"))
     state.resumed_run = event if is_resuming else None
+    state.started = frame
+    state.out.append(frame)
 
 
-def _run_finished(state: ProtocolState, event: Event) -> None:
+def _run_finished(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
     if state.texts or state.open_calls or state.steps:
         still_open = [*state.texts, *state.open_calls, *(step.name for step in state.steps)]
         raise InvalidEventError(f"RUN_FINISHED is not allowed while {', '.join(map(repr, still_open))} is open")
     state.phase = FINISHED
+    state.place_terminal(frame)
 
 
-def _run_error(state: ProtocolState, event: Event) -> None:
+def _run_error(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
     state.phase = FAILED
+    state.has_run_error = True
+    state.place_terminal(frame)
 
 
-def _text_start(state: ProtocolState, event: Event) -> None:
+def _state(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
+    state.keep_state(number, frame)
+
+
+_TEXT = DELTA_TYPES["TEXT_MESSAGE_CONTENT"]
+_CALL = DELTA_TYPES["TOOL_CALL_ARGS"]
+
+
+def _text_start(state: ProtocolState, number: int, event: Event, frame: bytes) -> DeltaStream:
     message = event["messageId"]
     if message in state.texts:
         raise InvalidEventError(f"TEXT_MESSAGE_START for message {message!r}, which is already open")
-    state.texts[message] = None
+    opened = state.texts[message] = DeltaStream(_TEXT, message, state.prefix, frame)
+    return opened
 
 
-def _text_content(state: ProtocolState, event: Event) -> None:
-    if event["messageId"] not in state.texts:
+def _open_text(state: ProtocolState, event: Event) -> DeltaStream:
+    opened = state.texts.get(event["messageId"])
+    if opened is None:
         raise InvalidEventError(f"{event['type']} for message {event['messageId']!r}, which is not open")
+    return opened
 
 
-def _text_end(state: ProtocolState, event: Event) -> None:
-    message = event["messageId"]
-    if message not in state.texts:
-        _text_content(state, event)  # which raises
-    del state.texts[message]
+def _text_content(state: ProtocolState, number: int, event: Event, frame: bytes) -> DeltaStream:
+    return _open_text(state, event).append_delta(number, event, frame)
 
 
-def _call_start(state: ProtocolState, event: Event) -> None:
+def _text_end(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
+    opened = _open_text(state, event)
+    del state.texts[event["messageId"]]
+    state.close(opened, frame)
+
+
+def _call_start(state: ProtocolState, number: int, event: Event, frame: bytes) -> DeltaStream:
     call = event["toolCallId"]
     if call in state.open_calls:
         raise InvalidEventError(f"TOOL_CALL_START for tool call {call!r}, which is already open")
-    state.open_calls[call] = None
+    opened = state.open_calls[call] = DeltaStream(_CALL, call, state.prefix, frame)
     state.calls.setdefault(call, False)
+    return opened
 
 
-def _call_args(state: ProtocolState, event: Event) -> None:
-    if event["toolCallId"] not in state.open_calls:
+def _open_call(state: ProtocolState, event: Event) -> DeltaStream:
+    opened = state.open_calls.get(event["toolCallId"])
+    if opened is None:
         raise InvalidEventError(f"{event['type']} for tool call {event['toolCallId']!r}, which is not open")
+    return opened
 
 
-def _call_end(state: ProtocolState, event: Event) -> None:
-    _call_args(state, event)
-    call = event["toolCallId"]
+def _call_args(state: ProtocolState, number: int, event: Event, frame: bytes) -> DeltaStream:
+    return _open_call(state, event).append_delta(number, event, frame)
+
+
+def _call_end(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
+    opened, call = _open_call(state, event), event["toolCallId"]
     del state.open_calls[call]
     if state.calls.get(call):
         del state.calls[call]
+    state.close(opened, frame)
+
+
+def _pass_on(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
+    state.next_place().append(frame)
+
+
+def _passing_on(change: Callable[[ProtocolState, Event], None]) -> Transition:
+    """Returns the transition of events that are passed on as they are, once a change of the state has been made."""
+
+    def transition(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
+        change(state, event)
+        state.next_place().append(frame)
+
+    return transition
 
 
 def _call_result(state: ProtocolState, event: Event) -> None:
@@ -201,21 +250,18 @@ def _step_finished(state: ProtocolState, event: Event) -> None:
     del state.steps[step]
 
 
-Transition = Callable[[ProtocolState, Event], None]
-
-
 def _open_span(end: str, member: str) -> Transition:
-    def transition(state: ProtocolState, event: Event) -> None:
+    def change(state: ProtocolState, event: Event) -> None:
         state.spans[Span(end, member, event[member])] = None
 
-    return transition
+    return _passing_on(change)
 
 
 def _close_span(end: str, member: str) -> Transition:
-    def transition(state: ProtocolState, event: Event) -> None:
+    def change(state: ProtocolState, event: Event) -> None:
         state.spans.pop(Span(end, member, event[member]), None)
 
-    return transition
+    return _passing_on(change)
 
 
 _REASONING = ("REASONING_END", "messageId")
@@ -226,15 +272,17 @@ TRANSITIONS: Mapping[str, Transition] = {
     "RUN_STARTED": _run_started,
     "RUN_FINISHED": _run_finished,
     "RUN_ERROR": _run_error,
+    "STATE_SNAPSHOT": _state,
+    "STATE_DELTA": _state,
     "TEXT_MESSAGE_START": _text_start,
     "TEXT_MESSAGE_CONTENT": _text_content,
     "TEXT_MESSAGE_END": _text_end,
     "TOOL_CALL_START": _call_start,
     "TOOL_CALL_ARGS": _call_args,
     "TOOL_CALL_END": _call_end,
-    "TOOL_CALL_RESULT": _call_result,
-    "STEP_STARTED": _step_started,
-    "STEP_FINISHED": _step_finished,
+    "TOOL_CALL_RESULT": _passing_on(_call_result),
+    "STEP_STARTED": _passing_on(_step_started),
+    "STEP_FINISHED": _passing_on(_step_finished),
     "REASONING_START": _open_span(*_REASONING),
     "REASONING_END": _close_span(*_REASONING),
     "REASONING_MESSAGE_START": _open_span(*_REASONING_MESSAGE),
@@ -243,3 +291,12 @@ TRANSITIONS: Mapping[str, Transition] = {
     "SUBAGENT_FINISHED": _close_span(*_SUBAGENT),
     "SUBAGENT_ERROR": _close_span(*_SUBAGENT),
 }
+
+PASS_ON: Transition = _pass_on
+"""The transition of every type that `TRANSITIONS` does not name."""
+
+OPEN_BY_DELTA: Mapping[str, Callable[[ProtocolState, Event], DeltaStream]] = {
+    "TEXT_MESSAGE_CONTENT": _open_text,
+    "TOOL_CALL_ARGS": _open_call,
+}
+"""Returns what the delta of a type belongs to. Raises InvalidEventError if that is not open."""

@@ -13,30 +13,26 @@ from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
+from pydantic_core import to_json
+
 from .chunks import ChunkExpander
-from .compaction import (
-    DEFAULT_HANDLER,
-    HANDLERS,
-    CompactedFrame,
-    Compactor,
-    Handler,
-    OpenMessage,
-)
+from .compaction import CompactedFrame
 from .completion import RunEnding, closing_events, events_before_error
 from .deltas import DELTA_IDS, DELTA_MODELS, DELTA_TYPES, PLAIN_SIZE, DeltaStream, DeltaType, in_order
 from .frames import Burst, Piece, split_pieces
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
-from .protocol_state import FAILED, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
+from .protocol_state import FAILED, OPEN_BY_DELTA, PASS_ON, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
 from .schema import SCHEMAS, EventSchema
 from .sse import (
+    ENCODING_ERRORS,
     FRAME_WITH_ID,
     Event,
     InvalidEventError,
     encode,
-    encode_strings,
     format_frame,
     id_prefix,
+    unencodable,
     with_member,
 )
 from .surrogates import SurrogateJoiner, join_surrogates, without_surrogates
@@ -59,12 +55,13 @@ class _EventRule:
 
     kind: str
     schema: EventSchema
-    transition: Transition | None
-    compact: Handler
+    has_only_strings: Callable[[Event], bool]
+    """As in its schema."""
+    transition: Transition
     introduces_message: bool
     """Whether it may be the first event with its message id. Deltas never are, nor is what needs an open message."""
-    is_plain: bool
-    """Whether it is recorded as it is, unless chunks have opened something."""
+    may_expand: bool
+    """Whether it may become several events even if chunks have opened nothing."""
     delta_id: str | None
     """The member with the id of a delta."""
     deltas: DeltaType | None
@@ -80,10 +77,10 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
     kind: _EventRule(
         kind,
         schema,
-        TRANSITIONS.get(kind),
-        HANDLERS.get(kind, DEFAULT_HANDLER),
+        schema.has_only_strings,
+        TRANSITIONS.get(kind, PASS_ON),
         "delta" not in schema.strings and kind != "TEXT_MESSAGE_END",
-        schema.chunk is None and kind != "RUN_ERROR",
+        schema.chunk is not None or kind == "RUN_ERROR",
         DELTA_IDS.get(kind),
         DELTA_TYPES.get(_DELTAS_OF_STARTS.get(kind, kind)),
     )
@@ -115,8 +112,10 @@ class RecordedEnd(NamedTuple):
     has_failed: bool
 
 
-class RunRecorder:
+class RunRecorder(ProtocolState):
     """Records the events of one run. Not thread-safe.
+
+    One object with the state and the compacted run: there are many runs, and each event changes all of it.
 
     Args:
         ordinal: The run's place on its thread, from 1 on. None for a run that belongs to no thread: its frames
@@ -129,7 +128,6 @@ class RunRecorder:
 
     __slots__ = (
         "_chunks",
-        "_compactor",
         "_delta_bytes",
         "_deltas",
         "_has_bursts",
@@ -142,8 +140,6 @@ class RunRecorder:
         "_number",
         "_pending",
         "_pending_bytes",
-        "_prefix",
-        "_state",
         "_stream",
         "_streams",
         "_surrogates",
@@ -158,16 +154,14 @@ class RunRecorder:
         known_message_ids: Set[str] = frozenset(),
         is_resuming: bool = False,
     ) -> None:
-        self._prefix = b"" if ordinal is None else id_prefix(ordinal)
+        super().__init__(b"" if ordinal is None else id_prefix(ordinal), is_resuming=is_resuming)
         self._input_echo = input_echo
         self._known_message_ids = known_message_ids
-        self._state = ProtocolState(is_resuming=is_resuming)
         # Most runs need neither of these, and thousands of runs may be idle at a time.
         self._chunks: ChunkExpander | None = None
         self._surrogates: SurrogateJoiner | None = None
         self._is_buffering = False
         """What `_must_buffer` has returned last."""
-        self._compactor = Compactor(self._prefix) if self._prefix else None
         self._streams: dict[str, DeltaStream] = {}
         """By id, what is known to be open, so that `feed` has nothing to check for its plain deltas. Forgotten at every
         event that is not a delta."""
@@ -213,19 +207,9 @@ class RunRecorder:
         return self._pending_bytes
 
     @property
-    def has_ended(self) -> bool:
-        """Whether the last event was a terminal one."""
-        return self._state.has_ended
-
-    @property
     def has_failed(self) -> bool:
         """Whether the last event was RUN_ERROR."""
-        return self._state.phase is FAILED
-
-    @property
-    def has_run_error(self) -> bool:
-        """Whether a RUN_ERROR was recorded."""
-        return self._compactor is not None and self._compactor.has_run_error
+        return self.phase is FAILED
 
     @property
     def message_ids(self) -> Set[str]:
@@ -356,17 +340,17 @@ class RunRecorder:
             return self.take()
         self._number = self._last_agent_event = last = number + count
         piece = data if count == 1 else Burst(data, count)
-        message = stream.message
-        if message is not None:
-            merged = message.deltas
+        place = stream.place
+        if place is None:
+            merged = stream.deltas
             if not merged:
-                message.first = data  # in which nobody looks if there are several
+                stream.first = data  # in which nobody looks if there are several
             merged += deltas
-            message.last = last
-        elif stream.records is not None and self._compactor is not None:
-            stream.records.append(piece)
+            stream.last = last
+        else:
+            place.append(piece)
             if count > 1:
-                self._compactor.has_bursts = True
+                self.has_bursts = True
         deltas.clear()
         return [piece], len(data), count > 1
 
@@ -378,30 +362,35 @@ class RunRecorder:
             rule = _EVENT_RULES[event["type"]]
         except (KeyError, TypeError):
             raise InvalidEventError(f"unknown event type {event.get('type')!r}") from None
-        if rule.is_plain and not self._is_buffering:
-            self._append(event, rule)
-        elif rule.kind == "RUN_ERROR":
-            self._append_error(event, rule)
-            return self._pending_bytes
+        if self._is_buffering or rule.may_expand:
+            self._feed_expanded(event, rule)
         else:
-            if self._chunks is None:
-                self._chunks = ChunkExpander()
-            try:
-                for expanded in self._chunks.expand(event, rule.schema):
-                    self._append_joined(expanded)
-            finally:
-                self._is_buffering = self._must_buffer()
-                if self._is_buffering:  # what chunks have opened ends with any other event, plain deltas included
-                    self._streams, self._stream = {}, None
-        self._last_agent_event = self._number
+            self._append(event, rule)
+            self._last_agent_event = self._number
         return self._pending_bytes
+
+    def _feed_expanded(self, event: Event, rule: _EventRule) -> None:
+        """Records what an event becomes that may be several."""
+        if rule.kind == "RUN_ERROR":
+            self._append_error(event, rule)
+            return
+        if self._chunks is None:
+            self._chunks = ChunkExpander()
+        try:
+            for expanded in self._chunks.expand(event, rule.schema):
+                self._append_joined(expanded)
+        finally:
+            self._is_buffering = self._must_buffer()
+            if self._is_buffering:  # what chunks have opened ends with any other event, plain deltas included
+                self._streams, self._stream = {}, None
+        self._last_agent_event = self._number
 
     def _append_error(self, event: Event, rule: _EventRule) -> None:
         """Records the agent's RUN_ERROR, after an end for everything that is open."""
         event = rule.schema.validate(event)
         event = {**event, "message": without_surrogates(event["message"])}  # which the closing events repeat
         self._close_chunks()
-        for closing in events_before_error(self._state, event):
+        for closing in events_before_error(self, event):
             self._append_joined(closing)
         self._append_joined(event)
         self._is_buffering = False
@@ -415,10 +404,10 @@ class RunRecorder:
     def complete(self, ending: RunEnding, thread_id: str, run_id: str) -> None:
         """Completes a run that its agent left unfinished. Does nothing after a terminal event."""
         self._add_deltas()
-        if self._state.has_ended:
+        if self.has_ended:
             return
         self._close_chunks()
-        for event in closing_events(self._state, ending, thread_id, run_id):
+        for event in closing_events(self, ending, thread_id, run_id):
             self._append_joined(event)
 
     def begin_reaping(self) -> None:
@@ -430,7 +419,7 @@ class RunRecorder:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
         if self._deltas:
             self._add_deltas()
-        self._state.phase = SEALED
+        self.phase = SEALED
         self._streams, self._stream = {}, None
 
     def end(self, ending: RunEnding, thread_id: str, run_id: str) -> RecordedEnd:
@@ -440,7 +429,7 @@ class RunRecorder:
         if not had_ended:
             self.complete(ending, thread_id, run_id)
             number = self.number
-        has_failed = self._state.phase is FAILED
+        has_failed = self.phase is FAILED
         self.seal()
         pieces, size, has_bursts = self.take()
         return RecordedEnd(pieces, size, has_bursts, number, last_agent_event, was_empty, had_ended, has_failed)
@@ -463,7 +452,7 @@ class RunRecorder:
         """Returns the compacted run. To be called once, at the end."""
         if self._deltas:
             self._add_deltas()
-        return () if self._compactor is None else self._compactor.records()
+        return self.compacted() if self.prefix else ()
 
     def _must_buffer(self) -> bool:
         """Returns whether chunks have opened something, or half a character waits for its other half."""
@@ -489,8 +478,8 @@ class RunRecorder:
             # As what it belongs to was repaired when it was opened.
             self._append({**event, rule.delta_id: whole}, rule)
             return
-        if "delta" in rule.schema.strings and rule.transition is not None:
-            rule.transition(self._state, event)  # for deltas a check only: a half must not be kept for what is not open
+        if (is_open := OPEN_BY_DELTA.get(rule.kind)) is not None:
+            is_open(self, event)  # or it raises: a half must not be kept for what is not open
         if self._surrogates is None:
             self._surrogates = SurrogateJoiner()
         try:
@@ -506,56 +495,60 @@ class RunRecorder:
             self._append(repaired, rule)
 
     def _append(self, event: Event, rule: _EventRule) -> None:
-        has_only_strings = rule.schema.has_only_strings(event)
+        """Records one event."""
+        has_only_strings = rule.has_only_strings(event)
         if not has_only_strings:
             event = rule.schema.validate_fully(event)
         delta_id = rule.delta_id
         if delta_id is not None and len(event) == PLAIN_SIZE:
             event = in_order(event, delta_id)
         echo = None
-        state = self._state
-        if state.phase is not RUNNING:
-            state.check_phase(rule.kind)
+        phase = self.phase
+        if phase is not RUNNING:
+            phase.check(rule.kind)
             if rule.kind == "RUN_STARTED":
                 echo = self._echo_for(event)
         try:
-            data = encode_strings(event) if has_only_strings else encode(event)
+            data = to_json(event) if has_only_strings else encode(event)
+        except ENCODING_ERRORS:
+            self._append_repaired(event, rule, unencodable(event))
+            return
         except InvalidEventError as error:
             self._append_repaired(event, rule, error)
             return
         if echo is not None:
             data = with_member(data, b"input", echo.data)
-        if (transition := rule.transition) is not None:
-            transition(state, event)
-        self._number = number = self._number + 1
-        compactor = self._compactor
-        frame = format_frame(data) if compactor is None else FRAME_WITH_ID % (self._prefix, number, data)
+        number, prefix = self._number + 1, self.prefix
+        frame = FRAME_WITH_ID % (prefix, number, data) if prefix else format_frame(data)
+        message = rule.transition(self, number, event, frame)
+        self._number = number
         self._pending.append(frame)
         self._pending_bytes += len(frame)
-        if compactor is None:
+        if not prefix:
             return
         if "messageId" in event and (rule.introduces_message or self._known_message_ids):
             self._track_message_id(event["messageId"])
-        message = rule.compact(compactor, number, event, frame)
         if delta_id is None:
             if self._streams:
                 self._streams, self._stream = {}, None
         elif len(event) != PLAIN_SIZE:
             return
-        if (deltas := rule.deltas) is not None:
-            self._open_stream(deltas, event[deltas.id_member], message, compactor)
+        if rule.deltas is not None:
+            self._open_stream(message, rule.deltas, event)
 
-    def _open_stream(self, deltas: DeltaType, identity: str, message: OpenMessage | None, compactor: Compactor) -> None:
+    def _open_stream(self, message: DeltaStream | None, deltas: DeltaType, event: Event) -> None:
         """Has further plain deltas of a type and id recorded in one step, unless there is more to do for them."""
         # The flag is looked at first, as it costs less. It may still be False for the first chunk of something: then
-        # `_feed` forgets what has been opened here.
+        # `_feed_expanded` forgets what has been opened here.
         if self._is_buffering and self._must_buffer():
             return
+        identity = event[deltas.id_member]
         if identity in self._known_message_ids and deltas.id_member == "messageId":  # each is a duplicate
             return
         if identity not in self._streams:  # not even of another type, or its deltas are recorded one by one
-            place = None if message is not None else compactor.next_place()
-            self._streams[identity] = self._stream = DeltaStream(self._prefix, deltas, identity, message, place)
+            if message is None:
+                message = DeltaStream(deltas, identity, self.prefix, place=self.next_place())
+            self._streams[identity] = self._stream = message
 
     def _track_message_id(self, message_id: Any) -> None:
         if isinstance(message_id, str):

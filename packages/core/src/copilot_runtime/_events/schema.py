@@ -7,7 +7,7 @@ as a failure of the agent, which can be reported. Members that a schema does not
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .rules import (
@@ -74,37 +74,19 @@ class EventSchema:
     """How to expand the event, if its type is a chunk."""
     keeps_chunk_open: bool = False
     """Whether the event may come between chunks without closing what they opened."""
-    size: int = dataclasses.field(init=False)
-    """The number of members of an event that needs no more than its strings checked."""
+    has_only_strings: Callable[[Event], bool] = dataclasses.field(init=False)
+    """Returns whether an event has only the strings that its type requires, and maybe one of the roles.
+
+    Such an event is valid: for most, this is all that has to be checked."""
     rule: Rule = dataclasses.field(init=False)
     """The rule for everything but the strings."""
-    roles: frozenset[str] = dataclasses.field(init=False)
-    """The roles with which it needs no more than its strings checked, if that is its only other member."""
 
     def __post_init__(self) -> None:
         optional = {**_COMMON_OPTIONAL, **self.optional}
-        object.__setattr__(self, "size", 0 if self.required or self.defaults else 1 + len(self.strings))
         object.__setattr__(self, "rule", shape(self.required, optional, defaults=self.defaults))
-        roles = choices(self.optional["role"]) if self.size and "role" in self.optional else frozenset()
-        object.__setattr__(self, "roles", roles)
-
-    def has_only_strings(self, event: Event) -> bool:
-        """Returns whether an event has only the strings that its type requires, and maybe one of the roles.
-
-        Such an event is valid: for most, this is all that has to be checked.
-        """
-        others = len(event) - self.size
-        if others and not (
-            self.roles and others == 1 and (role := event.get("role")).__class__ is str and role in self.roles
-        ):
-            return False
-        try:
-            for name in self.strings:
-                if event[name].__class__ is not str:
-                    return False
-        except KeyError:
-            return False
-        return True
+        roles = choices(self.optional["role"]) if "role" in self.optional else frozenset[str]()
+        is_plain = not (self.required or self.defaults)
+        object.__setattr__(self, "has_only_strings", _only_strings(self.strings, roles) if is_plain else _never)
 
     def validate(self, event: Event) -> Event:
         """Returns the event as clients accept it. Raises InvalidEventError if they would reject it."""
@@ -124,6 +106,37 @@ class EventSchema:
         """Returns a schema that leaves out optional members that clients would reject."""
         rules = {**_COMMON_OPTIONAL, **self.optional}
         return dataclasses.replace(self, optional={name: or_absent(rule) for name, rule in rules.items()})
+
+
+def _never(event: Event) -> bool:
+    return False
+
+
+def _only_strings(strings: tuple[str, ...], roles: frozenset[str]) -> Callable[[Event], bool]:
+    """Returns a function for `EventSchema.has_only_strings`: without a loop, since most events have one or two."""
+    if len(strings) == 1:
+        (name,) = strings
+
+        def has_one(event: Event) -> bool:
+            try:
+                return event[name].__class__ is str and (
+                    len(event) == 2 or (len(event) == 3 and (role := event["role"]).__class__ is str and role in roles)
+                )
+            except KeyError:
+                return False
+
+        return has_one
+    if len(strings) == 2:
+        first, second = strings
+
+        def has_two(event: Event) -> bool:
+            try:
+                return len(event) == 3 and event[first].__class__ is str and event[second].__class__ is str
+            except KeyError:
+                return False
+
+        return has_two
+    return lambda event: len(event) == 1 + len(strings) and all(event.get(name).__class__ is str for name in strings)
 
 
 _TEXT_CHUNK = ChunkSpec(

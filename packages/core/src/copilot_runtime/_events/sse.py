@@ -26,7 +26,10 @@ class InvalidEventError(Exception):
 
 def encode(event: Mapping[str, Any]) -> bytes:
     """Serialises an event as one line of JSON (RFC 8259). Raises InvalidEventError if JSON cannot represent it."""
-    data = encode_strings(event)
+    try:
+        data = to_json(event)
+    except ENCODING_ERRORS as error:
+        raise unencodable(event) from error
     # pydantic writes NaN and the infinities as bare words, which is not JSON. Usually these words are
     # part of some text, so the data is parsed again only where one of them occurs. To look for a byte, and to look
     # with `find`, costs less than ``in``, and the search is half of what encoding a small event costs.
@@ -38,14 +41,6 @@ def encode(event: Mapping[str, Any]) -> bytes:
                 f"{event.get('type')} contains NaN or an infinity, which JSON cannot represent"
             ) from error
     return data
-
-
-def encode_strings(event: Mapping[str, Any]) -> bytes:
-    """Does the same for an event without numbers, in which there can be no NaN."""
-    try:
-        return to_json(event)
-    except _UNENCODABLE as error:
-        raise _cannot_encode(event) from error
 
 
 def with_member(event: bytes, name: bytes, value: bytes) -> bytes:
@@ -61,14 +56,16 @@ def encode_parsed(value: Mapping[str, Any]) -> bytes:
     """
     try:
         return to_json(value, inf_nan_mode="null")
-    except _UNENCODABLE as error:
-        raise _cannot_encode({"type": "RUN_STARTED"}) from error
+    except ENCODING_ERRORS as error:
+        raise unencodable({"type": "RUN_STARTED"}) from error
 
 
-_UNENCODABLE = (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError)
+ENCODING_ERRORS = (PydanticSerializationError, UnicodeEncodeError, RecursionError, ValueError)
+"""What ``to_json`` raises. It may be called for an event without numbers, in which there can be no NaN."""
 
 
-def _cannot_encode(event: Mapping[str, Any]) -> InvalidEventError:
+def unencodable(event: Mapping[str, Any]) -> InvalidEventError:
+    """Returns the error for an event for which ``to_json`` has raised one."""
     return InvalidEventError(f"{event.get('type')} contains a value that JSON cannot represent")
 
 
