@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
+from copilot_runtime._http.kept_results import KeptResults
+
 MAX_FACTOR = 6
 """How many times as much four times the input may cost."""
 
@@ -68,4 +70,6 @@ def _measure_first(call: Callable[[], object]) -> Cost:
         for value in list(vars(module).values()) if name.startswith("copilot_runtime") else ():
             if isinstance(value, functools._lru_cache_wrapper) and value.cache_parameters()["maxsize"] is not None:
                 value.cache_clear()
+            elif isinstance(value, KeptResults):
+                value.clear()
     return measure(call)

@@ -6,12 +6,12 @@ import asyncio
 import functools
 from typing import Unpack, overload
 
-from copilot_runtime import CopilotHandler, CopilotRuntime, EventStream, Request, Response
+from copilot_runtime import CopilotHandler, CopilotRuntime, Request, Response
 from copilot_runtime.adapters import (
-    MAX_KEPT_CHARACTERS,
     SHUTTING_DOWN,
     FrameworkContext,
     HandlerOptions,
+    KeptResults,
     build_handler,
     decode_headers,
     ensure_handler,
@@ -87,7 +87,7 @@ class CopilotASGIApp:
         if scope["type"] == "http":
             runtime = self._handler.runtime
             body = ReceivedBody(runtime.body_limits, receive) if may_have_body(scope) else None
-            path, root_path = _target(scope)
+            path, root_path = _targets[scope["path"], scope.get("root_path", ""), scope.get("raw_path")]
             response = self._handler.respond_at_once(scope["method"], path, root_path) if body is None else None
             if response is None:
                 try:
@@ -100,20 +100,30 @@ class CopilotASGIApp:
             if body is not None and body.is_disconnected:
                 response.close()
                 return
+            headers = response.encoded_wire_headers()
+            start: Message = {"type": "http.response.start", "status": response.status, "headers": headers}
             content = response.body
-            is_endless = isinstance(content, EventStream)
-            stream = content if isinstance(content, EventStream) else response_stream(runtime, response)
+            stream = response_stream(runtime, response)
             if stream is None:
-                rest = body if body is not None and body.may_be_left(scope) else None
-                await _send_body(_start_message(response), content, scope, rest, send, runtime)
+                try:
+                    await send(start)
+                    if body is not None and body.may_be_left(scope):
+                        # A client that is still sending when the connection closes never sees the response.
+                        await send({"type": "http.response.body", "body": content, "more_body": True})
+                        await body.drain(scope)
+                        content = b""
+                    await send({"type": "http.response.body", "body": content})
+                except asyncio.CancelledError:
+                    if not runtime.is_shutting_down:
+                        raise
             else:
                 await StreamResponse(
-                    _start_message(response),
+                    start,
                     stream,
                     receive,
                     send,
                     runtime,
-                    is_endless=is_endless,
+                    is_endless=stream is content,
                     has_body_ended=body is not None and body.has_ended,
                 ).send()
         elif scope["type"] == "lifespan":
@@ -129,22 +139,21 @@ async def _respond_in_framework(framework: FrameworkContext, handler: CopilotHan
             return await handler(request)
 
 
-def _target(scope: Scope) -> tuple[str, str]:
-    """Returns the path of a request and its root path, percent-encoded."""
-    path, root_path, raw = scope["path"], scope.get("root_path", ""), scope.get("raw_path")
-    if len(path) + len(root_path) + len(raw or b"") <= MAX_KEPT_CHARACTERS:
-        return _read_target(path, root_path, raw)
-    return _read_target.__wrapped__(path, root_path, raw)
+def _read_target(target: tuple[str, str, bytes | None]) -> tuple[str, str]:
+    """Returns the path of a request and its root path, percent-encoded.
 
-
-# Typed, since bytes and a string of the same characters have one hash: `python -bb` lets nobody compare them.
-@functools.lru_cache(maxsize=256, typed=True)
-def _read_target(path: str, root_path: str, raw: bytes | None) -> tuple[str, str]:
+    Args:
+        target: the path, the root path and the raw path of its scope.
+    """
+    path, root_path, raw = target
     root_path = root_path.rstrip("/")
     if not f"{path}/".startswith(f"{root_path}/"):
         # Some servers and frameworks leave the root path out of the path, as the specification once had it.
         path = root_path + path
     return split_raw_target(raw, path.encode("utf-8", "surrogateescape"), root_path.encode())
+
+
+_targets = KeptResults(_read_target, size=lambda target: len(target[0]) + len(target[1]) + len(target[2] or b""))
 
 
 def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody | None) -> Request:
@@ -157,30 +166,3 @@ def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody 
         body=b"" if body is None else body,
         native=scope,
     )
-
-
-def _start_message(response: Response) -> Message:
-    headers = response.encoded_wire_headers()
-    return {"type": "http.response.start", "status": response.status, "headers": headers}
-
-
-async def _send_body(
-    start: Message,
-    content: bytes | EventStream,
-    scope: Scope,
-    rest: ReceivedBody | None,
-    send: Send,
-    runtime: CopilotRuntime,
-) -> None:
-    """Sends a response, and reads the ``rest`` of the request's body, if the client may still be sending it."""
-    try:
-        await send(start)
-        if rest is not None:
-            # A client that is still sending when the connection closes never sees the response.
-            await send({"type": "http.response.body", "body": content, "more_body": True})
-            await rest.drain(scope)
-            content = b""
-        await send({"type": "http.response.body", "body": content})
-    except asyncio.CancelledError:
-        if not runtime.is_shutting_down:
-            raise

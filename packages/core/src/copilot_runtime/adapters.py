@@ -16,8 +16,9 @@ from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
 from ._http.encoded_headers import decode_headers
 from ._http.environ import environ_headers
 from ._http.form import make_form_parts
+from ._http.kept_results import KeptResults
 from ._http.streaming import AsyncStreamIterator, StreamSource
-from ._http.target import MAX_KEPT_CHARACTERS, split_raw_target
+from ._http.target import split_raw_target
 from ._playground import not_for_production
 from ._server.errors import SHUTTING_DOWN
 from ._server.handlers import HandlerOptions, build_handler, coerce_handler, ensure_handler
@@ -27,7 +28,6 @@ from ._server.wsgi_checks import WSGIDeploymentChecks
 
 __all__ = [
     "DRAIN_BYTES",
-    "MAX_KEPT_CHARACTERS",
     "SHUTTING_DOWN",
     "AsyncBody",
     "AsyncStreamIterator",
@@ -35,6 +35,7 @@ __all__ = [
     "FirstStep",
     "FrameworkContext",
     "HandlerOptions",
+    "KeptResults",
     "RequestBody",
     "StreamSource",
     "SyncBody",

@@ -6,6 +6,7 @@ nothing is read before something asks for the body.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 
 from .form import FormPart
@@ -15,11 +16,29 @@ class BodyError(Exception):
     """The body of a request could not be read. The handler answers the request accordingly."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """The largest body that a request may have.
+
+    Attributes:
+        max_bytes: how many bytes it has.
+        advice: what to do about a larger one, beside sending less.
+        digits: how many digits that number has: a declared length of fewer is within the limit.
+    """
+
+    max_bytes: int
+    advice: str
+    digits: int = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digits", len(str(self.max_bytes)))
+
+
 class BodyTooLarge(BodyError):
     """The body is larger than it may be. The text says what to do instead, and is sent to the client."""
 
-    def __init__(self, max_bytes: int, advice: str) -> None:
-        super().__init__(f"The body is larger than {max_bytes} bytes. Send less, or {advice}.")
+    def __init__(self, limit: BodyLimit) -> None:
+        super().__init__(f"The body is larger than {limit.max_bytes} bytes. Send less, or {limit.advice}.")
 
 
 class BodyTimeout(BodyError):
@@ -65,8 +84,8 @@ class RequestBody(ABC):
         """
 
     @abstractmethod
-    def limit(self, max_bytes: int, advice: str) -> None:
-        """Sets the largest body that is read, and what the client may do about a larger one."""
+    def limit(self, limit: BodyLimit) -> None:
+        """Sets the largest body that is read."""
 
     @abstractmethod
     def set_owner(self, owner: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from .._concurrency.loops import in_sync_driver
 from .._concurrency.process_local import ProcessLocal
 from .body import (
     BodyError,
+    BodyLimit,
     BodyTimeout,
     BodyTooLarge,
     RequestBody,
@@ -111,11 +113,16 @@ class BodyLimits:
         max_bytes: the largest body.
         timeout_seconds: how late a body that arrives at `BYTES_PER_SECOND` may be. None for no limit.
         budget: shared by all bodies of the runtime.
+        largest: the largest body, and what to do about a larger one.
     """
 
     max_bytes: int
     timeout_seconds: float | None
     budget: BodyBudget
+    largest: BodyLimit = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "largest", BodyLimit(self.max_bytes, "raise the runtime's max_body_bytes"))
 
 
 class LimitedBody(RequestBody):
@@ -127,7 +134,6 @@ class LimitedBody(RequestBody):
 
     # A run keeps its request, and so the body.
     __slots__ = (
-        "_advice",
         "_chunks",
         "_data",
         "_deadline",
@@ -135,22 +141,21 @@ class LimitedBody(RequestBody):
         "_form",
         "_held",
         "_is_closed",
+        "_limit",
         "_limits",
-        "_max_bytes",
         "_owner",
         "_size",
     )
 
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
-        self._max_bytes = limits.max_bytes
-        self._advice = "raise the runtime's max_body_bytes"
+        self._limit = limits.largest
         self._chunks: list[bytes] = []
         self._size = 0
         self._owner: str | None = None
         self._held: HeldBytes | None = None
         """Where its bytes are counted, if it has any."""
-        self._deadline = float("inf")
+        self._deadline = math.inf
         self._data: bytes | None = None
         self._form: tuple[FormPart, ...] | None = None
         self._error: BodyError | None = None
@@ -175,10 +180,10 @@ class LimitedBody(RequestBody):
 
     def next_size(self) -> int:
         """Returns how many bytes to read next: no more than it takes to see that the body is too large."""
-        return min(_CHUNK_BYTES, self._max_bytes - self._size + 1)
+        return min(_CHUNK_BYTES, self._limit.max_bytes - self._size + 1)
 
-    def limit(self, max_bytes: int, advice: str) -> None:
-        self._max_bytes, self._advice = max_bytes, advice
+    def limit(self, limit: BodyLimit) -> None:
+        self._limit = limit
 
     def set_owner(self, owner: str) -> None:
         if not self._size:
@@ -210,8 +215,8 @@ class LimitedBody(RequestBody):
 
     def _count(self, size: int) -> None:
         """Adds to the size. Raises BodyTooLarge, TooManyBodies and TooManyBodiesOfUser."""
-        if self._size + size > self._max_bytes:
-            raise self._fail(BodyTooLarge(self._max_bytes, self._advice))
+        if self._size + size > self._limit.max_bytes:
+            raise self._fail(BodyTooLarge(self._limit))
         if not self._is_closed:
             try:
                 self._held = self._limits.budget.take(size, self._owner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ from .. import _validation as validation
 from .._concurrency import driver
 from .ambient import has_ambient_credentials
 from .headers import HEADER_NAME, media_type
-from .target import MAX_KEPT_CHARACTERS
+from .kept_results import KeptResults
 from .types import Request, Response
 
 OriginFunction = Callable[[str], Awaitable[str | bool | None] | str | bool | None]
@@ -184,8 +183,7 @@ def reject_cross_site(request: Request, decision: CorsDecision) -> Response | No
     if request.method in _SAFE_METHODS:
         return None
     content_type = request.headers.get("content-type") or ""
-    is_simple = _is_simple if len(content_type) <= MAX_KEPT_CHARACTERS else _is_simple.__wrapped__
-    if not is_simple(content_type) or not is_cross_origin(request):
+    if not _simple_types[content_type] or not is_cross_origin(request):
         return None
     if decision.is_explicit and decision.allow != _OPAQUE:
         return None
@@ -201,7 +199,6 @@ def reject_cross_site(request: Request, decision: CorsDecision) -> Response | No
     )
 
 
-@functools.lru_cache(maxsize=64)
 def _is_simple(content_type: str) -> bool:
     """Returns whether a browser may send a request with a content type without a preflight.
 
@@ -210,6 +207,9 @@ def _is_simple(content_type: str) -> bool:
     """
     essence = media_type(content_type)
     return "," in content_type or essence in _SIMPLE_TYPES or _MEDIA_TYPE.fullmatch(essence) is None
+
+
+_simple_types = KeptResults(_is_simple, size=len, max_kept=64)
 
 
 def is_origin(value: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .headers import Headers
+from .kept_results import KeptResults
 
 _set = object.__setattr__
 
@@ -17,44 +18,69 @@ def decode_headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
     """
     fields = tuple(fields)
     by_name = dict(fields)
-    names = b"".join(by_name)
-    if len(by_name) == len(fields) and names.isascii() and names == names.lower():
-        return _EncodedHeaders(by_name)
+    names = _plain_names[tuple(by_name)]
+    if names is not None and len(by_name) == len(fields):
+        return _EncodedHeaders(by_name, names)
     return Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields])
 
 
+def _decode_names(names: tuple[bytes, ...]) -> tuple[str, ...] | None:
+    """Returns the names of fields, if all are in lower case and ASCII."""
+    joined = b"".join(names)
+    return tuple([name.decode() for name in names]) if joined.isascii() and joined == joined.lower() else None
+
+
+_plain_names = KeptResults(_decode_names, size=lambda names: sum(map(len, names)), max_kept=64, max_characters=2000)
+"""Those of earlier requests: a client sends the same again and again."""
+
+
+def _encode_name(name: str) -> bytes:
+    return name.lower().encode("utf-8", "surrogatepass")
+
+
+_encoded_names = KeptResults(_encode_name, size=len)
+"""What `get` is called with, as it is in the fields."""
+
+
 class _EncodedHeaders(Headers):
-    """Header fields of different names, which are in lower case and ASCII."""
+    """Header fields of different names, which are in lower case and ASCII.
 
-    __slots__ = ("_fields",)
+    Args:
+        fields: the fields.
+        names: their names.
+    """
 
+    __slots__ = ("_fields", "_names")
+
+    _index: dict[str, str]
     _fields: dict[bytes, bytes]
+    _names: tuple[str, ...]
 
-    def __init__(self, fields: dict[bytes, bytes]) -> None:
+    def __init__(self, fields: dict[bytes, bytes], names: tuple[str, ...]) -> None:
         _set(self, "_fields", fields)
-        _set(self, "_index", None)
+        _set(self, "_names", names)
 
     def __getattr__(self, name: str) -> Any:
-        """Called for what is not there yet: the fields as pairs are needed for copies only."""
-        if name != "_items":
+        """Called for what is not there yet, and is rarely needed: the fields as text, by name and as pairs."""
+        value: Any
+        if name == "_index":
+            value = {key.decode(): value.decode("latin-1") for key, value in self._fields.items()}
+        elif name == "_items":
+            value = tuple(self._by_name().items())
+        else:
             return super().__getattribute__(name)  # which raises, with the names of the attribute and of the class
-        items = tuple(self._by_name().items())
-        _set(self, "_items", items)
-        return items
+        _set(self, name, value)
+        return value
 
     def _by_name(self) -> dict[str, str]:
-        index = self._index
-        if index is None:
-            index = {name.decode(): value.decode("latin-1") for name, value in self._fields.items()}
-            _set(self, "_index", index)
-        return index
+        return self._index
 
     def get(self, name: str, default: Any = None) -> Any:
-        value = self._fields.get(name.lower().encode("utf-8", "surrogatepass"))
+        value = self._fields.get(_encoded_names[name])
         return default if value is None else value.decode("latin-1")
 
-    def has_in_names(self, text: str) -> bool:
-        return text.encode() in b" ".join(self._fields)
+    def names(self) -> tuple[str, ...]:
+        return self._names
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.get(name) is not None

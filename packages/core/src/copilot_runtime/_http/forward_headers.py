@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .. import _validation as validation
 from .headers import Headers
+from .kept_results import KeptResults
 from .proxy_headers import DENIED_NAMES, DENIED_PREFIXES
 
 
@@ -32,22 +33,30 @@ class ForwardHeaders:
     deny_prefixes: Sequence[str] = ()
     use_default_denylist: bool = True
 
+    _selected: KeptResults[tuple[str, ...], tuple[str, ...]] = dataclasses.field(init=False, repr=False, compare=False)
+    """The names to forward, by all names of a request: a client sends the same again and again."""
+
     def __post_init__(self) -> None:
         for field in ("allow", "deny", "deny_prefixes"):
             names = validation.check_names(f"ForwardHeaders: {field}", getattr(self, field))
             object.__setattr__(self, field, _normalize(names))
         validation.check_bool("ForwardHeaders: use_default_denylist", self.use_default_denylist)
+        selected = KeptResults(
+            self._select_names, size=lambda names: sum(map(len, names)), max_kept=64, max_characters=2000
+        )
+        object.__setattr__(self, "_selected", selected)
 
     def select(self, headers: Headers) -> dict[str, str]:
         """Returns the headers to forward, by lower-case name."""
-        names: Iterable[str]
+        names = self._selected[headers.names()]
+        return {name: headers[name] for name in names} if names else {}
+
+    def _select_names(self, names: Sequence[str]) -> tuple[str, ...]:
         if self.allow:
-            names = [name for name in headers if name in self.allow]
-        elif headers.has_in_names("x-"):
-            names = [name for name in headers if name[:2] == "x-" or name == "authorization"]
+            allowed = [name for name in names if name in self.allow]
         else:
-            names = ("authorization",) if "authorization" in headers else ()
-        return {name: headers[name] for name in names if not self._is_denied(name)} if names else {}
+            allowed = [name for name in names if name[:2] == "x-" or name == "authorization"]
+        return tuple([name for name in allowed if not self._is_denied(name)])
 
     def _is_denied(self, name: str) -> bool:
         if name in self.deny or name.startswith(tuple(self.deny_prefixes)):

@@ -149,9 +149,9 @@ class Headers(Mapping[str, str]):
         """Returns a view of the fields, each once, by its lower-case name."""
         return self._by_name().items()
 
-    def has_in_names(self, text: str) -> bool:
-        """Returns whether a name may have a text in it, as it is in lower case. Takes less time than a loop."""
-        return text in " ".join(self._by_name())
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of the fields, each once, in lower case."""
+        return tuple(self._by_name())
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._by_name()

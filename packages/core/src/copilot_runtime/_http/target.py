@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from urllib.parse import quote, unquote, unquote_to_bytes
+
+from .kept_results import KeptResults
 
 _SAFE = "/!$&'()*+,;=:@-._~"
 _ORIGIN = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-MAX_KEPT_CHARACTERS = 500
-"""Of a target for which something is kept: the client decides how long it is."""
 
 
 def split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> tuple[str, str]:
@@ -26,15 +24,15 @@ def split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> 
         path: the whole decoded path.
         root_path: the decoded beginning of the path under which the application is known to be mounted.
     """
-    is_short = len(raw or b"") + len(path) + len(root_path) <= MAX_KEPT_CHARACTERS
-    split = _split_raw_target if is_short else _split_raw_target.__wrapped__
-    return split(raw, path, root_path)
+    return _split_targets[raw.__class__, raw, path, root_path]
 
 
-# Typed, since bytes and a string of the same characters have one hash: `python -bb` lets nobody compare them.
-@functools.lru_cache(maxsize=256, typed=True)
-def _split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) -> tuple[str, str]:
-    """Does so. Kept for the targets that came last, since the pages of an application request the same few ones."""
+# With a type, since bytes and a string of the same characters have one hash: `python -bb` lets nobody compare them.
+_Arguments = tuple[type, bytes | str | None, bytes, bytes]
+
+
+def _split_raw_target(arguments: _Arguments) -> tuple[str, str]:
+    _, raw, path, root_path = arguments
     if path[len(root_path) :][:1] not in (b"", b"/"):
         root_path = root_path.rstrip(b"/")
     if raw is not None:
@@ -49,6 +47,12 @@ def _split_raw_target(raw: bytes | str | None, path: bytes, root_path: bytes) ->
             )
             return removed + target, removed + mount
     return quote(path, safe=_SAFE), quote(root_path, safe=_SAFE)
+
+
+_split_targets = KeptResults(
+    _split_raw_target, size=lambda target: len(target[1] or b"") + len(target[2]) + len(target[3])
+)
+"""For the targets that came last, since the pages of an application request the same few ones."""
 
 
 def _find_mount(target: str, below: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic_core import to_json
 
 from .._strict_json import loads
-from .body import RequestBody
+from .body import BodyLimit, BodyTooLarge, RequestBody
 from .form import FormPart
 from .headers import Headers, HeadersLike
 from .streaming import EventStream
@@ -88,10 +88,19 @@ class Request:
         """Returns the request with an empty body if nothing has read its body yet."""
         return self if self.is_body_read else self.replace(body=b"")
 
-    def limit_body(self, max_bytes: int, advice: str) -> None:
-        """Limits a body that has not been read yet, with what a client may do about a larger one."""
-        if not isinstance(self._body, bytes):
-            self._body.limit(max_bytes, advice)
+    def limit_body(self, limit: BodyLimit) -> None:
+        """Limits a body that has not been read yet. Raises BodyTooLarge if it is larger, or declared to be."""
+        body = self._body
+        if isinstance(body, bytes):
+            size = len(body)
+        elif body.is_read:
+            size = len(body.read_blocking())
+        else:
+            body.limit(limit)
+            declared = self.headers.get("content-length")
+            size = 0 if declared is None or len(declared) < limit.digits else _parse_length(declared)
+        if size > limit.max_bytes:
+            raise BodyTooLarge(limit)
 
     def set_body_owner(self, owner: str) -> None:
         """Sets the key of the user among whose bodies the body counts that has not been read yet."""
@@ -131,6 +140,11 @@ class Request:
             "form": self.form,
         }
         return type(self)(**(members | changes))
+
+
+def _parse_length(text: str) -> int:
+    """Returns a declared length; 0 for what is none."""
+    return int(text[:20]) if text.isascii() and text.isdigit() else 0
 
 
 async def _completed(body: bytes) -> bytes:
@@ -200,23 +214,29 @@ class Response:
         """Returns the length to send, if it is known."""
         if self.status in _BODILESS_STATUSES:
             return None
-        return len(self.body) if isinstance(self.body, bytes) else self.body.length
+        body = self.body
+        return len(body) if isinstance(body, bytes) else body.length
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with some members changed."""
         members: dict[str, Any] = {"status": self.status, "headers": self.headers, "body": self.body}
         return type(self)(**(members | changes))
 
+    @classmethod
+    def _of_checked(cls, status: int, headers: Headers, body: EventStream) -> Self:
+        """Returns a response of what is known to be sendable, without another look at it."""
+        response = object.__new__(cls)
+        assign = object.__setattr__
+        assign(response, "status", status)
+        assign(response, "headers", headers)
+        assign(response, "body", body)
+        return response
+
     def _begin_stream(self, stream: EventStream) -> Self:
         """Returns a copy with the stream that a worker thread has begun to read, without another look at the rest."""
         if type(self) is not Response:  # a subclass may have more than these
             return self.replace(body=stream)
-        begun = object.__new__(type(self))
-        assign = object.__setattr__
-        assign(begun, "status", self.status)
-        assign(begun, "headers", self.headers)
-        assign(begun, "body", stream)
-        return begun
+        return self._of_checked(self.status, self.headers, stream)
 
     def close(self) -> None:
         """Releases a streamed body that will not be sent."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from .._concurrency import driver
 from .._concurrency.framework import current_framework
 from .._concurrency.lifecycle import notice_fork
 from .._engine.endings import describe_error
-from .._http.body import BodyError, BodyTooLarge
+from .._http.body import BodyError, BodyLimit
 from .._http.body_readers import BodyLimits
 from .._http.cors import (
     NOT_ALLOWED,
@@ -25,6 +24,7 @@ from .._http.cors import (
 from .._http.types import Request, Response
 from .._lazy_exports import LazyModule
 from .._log_text import log_failure, one_line
+from .._users import User
 from .._validation import UnusableResult
 from .access import require_thread_access
 from .cors_log import RefusedOrigins
@@ -45,14 +45,16 @@ else:
 logger = logging.getLogger("copilot_runtime.handler")
 
 
-@dataclasses.dataclass(slots=True)
 class _RequestState:
     """How far a request has come: what hooks are called with, and what has raised if something does."""
 
-    request: Request
-    path: str
-    route: RouteMatch | None = None
-    step: str = "the request"
+    __slots__ = ("path", "request", "route", "step")
+
+    def __init__(self, request: Request, step: str = "the request") -> None:
+        self.request = request
+        self.path = request.path
+        self.route: RouteMatch | None = None
+        self.step = step
 
 
 class CopilotHandler:
@@ -82,7 +84,8 @@ class CopilotHandler:
         self._refused_origins = RefusedOrigins(cors)
         self._hooks = hooks
         self._playground = playground
-        self._is_plain = cors is None and hooks == RuntimeHooks()
+        self._has_hooks = hooks != RuntimeHooks()
+        self._is_plain = cors is None and not self._has_hooks
         self._health = HealthCheck(runtime) if runtime.healthz else None
 
     @property
@@ -145,7 +148,7 @@ class CopilotHandler:
         try:
             decision = await evaluate_origin(cors, request)
         except Exception as error:
-            state = _RequestState(request, request.path, step="allow_origins of cors")
+            state = _RequestState(request, step="allow_origins of cors")
             response = await self._handle_error(state, error)
         else:
             self._refused_origins.check(request, decision)
@@ -156,7 +159,7 @@ class CopilotHandler:
         return add_cors_headers(cors, decision, response)
 
     async def _respond(self, request: Request, decision: CorsDecision) -> Response:
-        state = _RequestState(request, request.path)
+        state = _RequestState(request)
         response: Response | None = None
         try:
             if self._health is not None and self._is_probe(request):
@@ -184,44 +187,62 @@ class CopilotHandler:
             return await self._handle_error(state, error)
 
     async def _handle(self, state: _RequestState, decision: CorsDecision) -> Response:
-        received = request = state.request
-        runtime, hooks = self.runtime, self._hooks
+        request = state.request
         cross_site = reject_cross_site(request, decision)
         if cross_site is not None:
             self._refused_origins.check(request, decision, is_refused=True)
             raise HTTPError(cross_site)
         head = self._read_head(request)
-        if hooks.on_request is not None:
-            state.step = "on_request"
-            request = state.request = await self._run_request_hook(hooks.on_request, state)
-        state.step = "identify_user"
-        user = None if runtime.identify_user is None else await runtime.identify(request)
-        if user is not None and not request.is_body_read:
-            request.set_body_owner(user.owner_key)
+        runtime, has_hooks, user = self.runtime, self._has_hooks, None
+        if has_hooks or runtime.identify_user is not None:
+            head, user = await self._admit(state, head)
+            request = state.request
         state.step = "the router"
-        if request is not received:
-            head = self._read_head(request)
         if head.max_body_bytes != 0:
             await request.read()
-        resolved = self._router.resolve(request, head)
-        request = state.request = resolved.request
+        resolved = head.resolved or self._router.resolve(request, head)
+        if resolved.inner is not None:
+            request = state.request = resolved.inner
         state.route, state.path = resolved.match, request.path
-        if hooks.on_before_handler is not None or hooks.on_response is not None:
-            await request.read()
-        if hooks.on_before_handler is not None:
-            state.step = "on_before_handler"
-            request = state.request = await self._run_request_hook(hooks.on_before_handler, state)
+        if has_hooks:
+            request = await self._prepare_hooked(state)
         state.step = "the endpoint"
         try:
             require_thread_access(runtime.thread_access, resolved.route.access)
-            return await resolved.endpoint(
-                EndpointContext(request, runtime, resolved.match, user, resolved.single_route)
-            )
+            single_route = resolved.inner is not None
+            return await resolved.endpoint(EndpointContext(request, runtime, resolved.match, user, single_route))
         except Exception as error:
             response = response_for(error, debug=self.runtime.debug)
             if response is None:
                 raise
             return response
+
+    async def _admit(self, state: _RequestState, head: RequestHead) -> tuple[RequestHead, User | None]:
+        """Has the application look at a request before its body is read.
+
+        Returns its head, which is another one if it has been replaced, and who makes it.
+        """
+        received, hook = state.request, self._hooks.on_request
+        if hook is not None:
+            state.step = "on_request"
+            state.request = await self._run_request_hook(hook, state)
+        request = state.request
+        state.step = "identify_user"
+        user = await self.runtime.identify(request)
+        if user is not None and not request.is_body_read:
+            request.set_body_owner(user.owner_key)
+        state.step = "the router"
+        return head if request is received else self._read_head(request), user
+
+    async def _prepare_hooked(self, state: _RequestState) -> Request:
+        """Returns the request as hooks that know its route leave it."""
+        before, after = self._hooks.on_before_handler, self._hooks.on_response
+        if before is not None or after is not None:
+            await state.request.read()
+        if before is not None:
+            state.step = "on_before_handler"
+            state.request = await self._run_request_hook(before, state)
+        return state.request
 
     def _is_probe(self, request: Request) -> bool:
         if request.method != "GET":
@@ -236,14 +257,12 @@ class CopilotHandler:
         Raises BodyTooLarge if the head declares a larger one.
         """
         head = self._router.read_head(request)
-        limit, advice = self.runtime.max_body_bytes, "raise the runtime's max_body_bytes"
-        if request.body_limit is not None and request.body_limit < limit:
-            limit, advice = request.body_limit, "raise the framework's own limit"
-        if head.max_body_bytes and head.max_body_bytes < limit:
-            limit, advice = head.max_body_bytes, "use another request: this one needs few bytes"
-        if (len(request.body) if request.is_body_read else _declared_length(request)) > limit:
-            raise BodyTooLarge(limit, advice)
-        request.limit_body(limit, advice)
+        limit = self.runtime.body_limits.largest
+        if request.body_limit is not None and request.body_limit < limit.max_bytes:
+            limit = BodyLimit(request.body_limit, "raise the framework's own limit")
+        if head.max_body_bytes and head.max_body_bytes < limit.max_bytes:
+            limit = BodyLimit(head.max_body_bytes, "use another request: this one needs few bytes")
+        request.limit_body(limit)
         return head
 
     # --- hooks ---
@@ -306,8 +325,3 @@ def _keep_private(response: Response, route: RouteMatch | None) -> Response:
     if route is None or not route.name.startswith("threads/") or "cache-control" in response.headers:
         return response
     return response.replace(headers=response.headers.set("cache-control", "no-store, private"))
-
-
-def _declared_length(request: Request) -> int:
-    declared = request.headers.get("content-length")
-    return int(declared[:20]) if declared and declared.isascii() and declared.isdigit() else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -11,7 +10,8 @@ from urllib.parse import urlencode
 
 from pydantic_core import to_json
 
-from .._http.target import MAX_KEPT_CHARACTERS, segments_below, split_segments
+from .._http.kept_results import KeptResults
+from .._http.target import segments_below, split_segments
 from .._http.types import Request, Response
 from .errors import HTTPError, error_response
 from .route_table import Endpoint, PatternMatch, Route, RouteMatch
@@ -21,22 +21,20 @@ from .runtime import CopilotRuntime
 Mode = Literal["auto", "multi-route", "single-route"]
 
 
-class ResolvedRequest(NamedTuple):
-    """A request whose route is known.
+class ResolvedRoute(NamedTuple):
+    """The route of a request.
 
     Attributes:
         route: the row of the route table.
         match: the name of the route, and the ids of the path.
-        request: the request; for an envelope, the request that it stands for.
-        endpoint: what handles it.
-        single_route: whether the request came in an envelope.
+        endpoint: what handles the request.
+        inner: the request that an envelope stands for; None for a request that came without one.
     """
 
     route: Route
     match: RouteMatch
-    request: Request
     endpoint: Endpoint
-    single_route: bool = False
+    inner: Request | None = None
 
 
 class RequestHead(NamedTuple):
@@ -46,6 +44,7 @@ class RequestHead(NamedTuple):
         segments: the segments of the path below the mount; None if the path is elsewhere.
         match: the route of the path, if it has one.
         route_match: the same as hooks see it, if the route has the request's method.
+        resolved: the route of the request, if nothing else has to be looked at.
         max_body_bytes: how much of its body the request may need. 0 is for none: that is also what a request needs that
             no route answers. None is for as much as the runtime accepts.
     """
@@ -53,29 +52,12 @@ class RequestHead(NamedTuple):
     segments: Sequence[str] | None
     match: PatternMatch | None
     route_match: RouteMatch | None
+    resolved: ResolvedRoute | None
     max_body_bytes: int | None
 
 
-@functools.lru_cache(maxsize=256)
-def _read_path(has_paths: bool, base_path: str | None, root_path: str, path: str, method: str) -> RequestHead:
-    """Returns what the target of a request tells about its route.
-
-    The same targets come again and again, and to find their route takes longer than all else that is done with most
-    requests before their endpoint is called.
-
-    Args:
-        has_paths: whether routes are recognised by their paths.
-        base_path: where the runtime is mounted, as for `Router`.
-        root_path: that of the request.
-        path: that of the request.
-        method: that of the request.
-    """
-    segments = segments_below(path, root_path, base_path)
-    match = ROUTES.match(segments) if has_paths and segments is not None else None
-    kept = None if segments is None else tuple(segments)
-    if match is None or method not in match.route.methods:
-        return RequestHead(kept, match, None, 0)
-    return RequestHead(kept, match, match.to_route_match(method), match.route.max_body_bytes)
+_Target = tuple[str, str, str]
+"""The method, path and root path of a request."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,40 +73,51 @@ class Router:
     mode: Mode
     base_path: str | None
     expose_memory_routes: bool
+    # The same targets come again and again, and to find their route takes longer than all else that is done with most
+    # requests before their endpoint is called.
+    _heads: KeptResults[_Target, RequestHead] = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        heads = KeptResults(self._read_target, size=lambda target: sum(map(len, target)))
+        object.__setattr__(self, "_heads", heads)
 
     def read_head(self, request: Request) -> RequestHead:
         """Returns what can be said about a request without its body."""
-        head = self._read_target(request.method, request.path, request.root_path)
+        head = self._heads[request.method, request.path, request.root_path]
         if head.route_match is None and request.method == "POST" and _is_json(request):
             return head._replace(max_body_bytes=None)  # it may be an envelope
         return head
 
     def respond_at_once(self, runtime: CopilotRuntime, method: str, path: str, root_path: str) -> Response | None:
         """Returns the response to a request without a body, if its route needs nothing else of it."""
-        head = self._read_target(method, path, root_path)
-        if head.match is None or head.route_match is None or head.match.route.at_once is None:
-            return None
-        return head.match.route.at_once(runtime)
+        resolved = self._heads[method, path, root_path].resolved
+        at_once = None if resolved is None else resolved.route.at_once
+        return None if at_once is None else at_once(runtime)
 
-    def _read_target(self, method: str, path: str, root_path: str) -> RequestHead:
-        is_short = len(root_path) + len(path) + len(method) <= MAX_KEPT_CHARACTERS
-        read_path = _read_path if is_short else _read_path.__wrapped__
-        return read_path(self.mode != "single-route", self.base_path, root_path, path, method)
+    def _read_target(self, target: _Target) -> RequestHead:
+        """Returns what the target of a request tells about its route."""
+        method, path, root_path = target
+        segments = segments_below(path, root_path, self.base_path)
+        match = ROUTES.match(segments) if self.mode != "single-route" and segments is not None else None
+        kept = None if segments is None else tuple(segments)
+        if match is None or method not in match.route.methods:
+            return RequestHead(kept, match, None, None, 0)
+        route, route_match = match.route, match.to_route_match(method)
+        resolved = None if route.memories else ResolvedRoute(route, route_match, route.endpoint)
+        return RequestHead(kept, match, route_match, resolved, route.max_body_bytes)
 
-    def resolve(self, request: Request, head: RequestHead | None = None) -> ResolvedRequest:
-        """Returns a request, whose body has been read if its head says that it needs it, with its route.
+    def resolve(self, request: Request, head: RequestHead) -> ResolvedRoute:
+        """Returns the route of a request, whose body has been read if its head says that it needs it.
 
         Args:
             request: the request.
-            head: what `read_head` has returned for it, if that was called before.
+            head: what `read_head` has returned for it.
 
         Raises:
             HTTPError: the request has no route.
         """
-        head = head or self.read_head(request)
-        match, route_match = head.match, head.route_match
-        if match is not None and route_match is not None and not match.route.memories:
-            return ResolvedRequest(match.route, route_match, request, match.route.endpoint)
+        if head.resolved is not None:
+            return head.resolved
         try:
             if head.segments is None:
                 raise _not_found()
@@ -134,7 +127,7 @@ class Router:
                 raise _graphql_not_supported(error.route) from error
             raise
 
-    def _by_path(self, request: Request, head: RequestHead) -> ResolvedRequest:
+    def _by_path(self, request: Request, head: RequestHead) -> ResolvedRoute:
         if head.match is not None:
             return self._resolve_match(head.match, request, head.route_match)
         if request.method == "POST" and _parse_envelope(request) is not None:
@@ -142,7 +135,7 @@ class Router:
             raise HTTPError(error_response(404, "Not found", code=code, message=_ENVELOPE_NOT_SERVED))
         raise _not_found()
 
-    def _by_envelope(self, request: Request, head: RequestHead) -> ResolvedRequest:
+    def _by_envelope(self, request: Request, head: RequestHead) -> ResolvedRoute:
         if request.method != "POST":
             raise _method_not_allowed("POST")
         if not _is_json(request):
@@ -153,7 +146,7 @@ class Router:
             raise _invalid("Invalid JSON payload") from None
         return self._open_envelope(envelope if isinstance(envelope, dict) else {}, request)
 
-    def _by_path_or_envelope(self, request: Request, head: RequestHead) -> ResolvedRequest:
+    def _by_path_or_envelope(self, request: Request, head: RequestHead) -> ResolvedRoute:
         if head.match is not None:
             return self._resolve_match(head.match, request, head.route_match)
         is_base = not head.segments
@@ -167,17 +160,17 @@ class Router:
         request: Request,
         route_match: RouteMatch | None = None,
         *,
-        single_route: bool = False,
-    ) -> ResolvedRequest:
+        inner: Request | None = None,
+    ) -> ResolvedRoute:
         route = match.route
         if route.memories and not self.expose_memory_routes:
             raise _not_found(match.to_route_match(route.default_method))
         if request.method not in route.methods:
             raise _method_not_allowed(route.allow, match.to_route_match(route.default_method))
         route_match = route_match or match.to_route_match(request.method)
-        return ResolvedRequest(route, route_match, request, route.endpoint, single_route)
+        return ResolvedRoute(route, route_match, route.endpoint, inner)
 
-    def _open_envelope(self, envelope: Mapping[str, Any], request: Request) -> ResolvedRequest:
+    def _open_envelope(self, envelope: Mapping[str, Any], request: Request) -> ResolvedRoute:
         method = envelope.get("method")
         if not method:
             raise _invalid("Missing method field")
@@ -189,19 +182,18 @@ class Router:
             raise _invalid(f"Unsupported method '{name}'")
         params = {name: _string_param(envelope, _camel_case(name)) for name in route.params}
         http_method = route.default_method
-        return ResolvedRequest(
+        return ResolvedRoute(
             route=route,
             match=PatternMatch(route, params).to_route_match(http_method),
-            request=request.replace(
+            endpoint=_missing_body if _lacks_body(route, envelope) else route.endpoint,
+            inner=request.replace(
                 method=http_method,
                 body=_inner_body(envelope),
                 query_string=_inner_query(envelope) if http_method == "GET" else "",
             ),
-            endpoint=_missing_body if _lacks_body(route, envelope) else route.endpoint,
-            single_route=True,
         )
 
-    def _open_resource_request(self, envelope: Mapping[str, Any], request: Request) -> ResolvedRequest:
+    def _open_resource_request(self, envelope: Mapping[str, Any], request: Request) -> ResolvedRoute:
         target, method = _string_param(envelope, "path"), _string_param(envelope, "httpMethod")
         if not target.startswith("/") or target.startswith(("//", "/\\")):
             raise _invalid("Resource path must be Runtime-relative")
@@ -215,10 +207,10 @@ class Router:
             query_string=query,
             body=_inner_body(envelope),
         )
-        return self._resolve_match(match, inner, single_route=True)
+        return self._resolve_match(match, inner, inner=inner)
 
 
-_MODES: Mapping[str, Callable[[Router, Request, RequestHead], ResolvedRequest]] = {
+_MODES: Mapping[str, Callable[[Router, Request, RequestHead], ResolvedRoute]] = {
     "auto": Router._by_path_or_envelope,
     "multi-route": Router._by_path,
     "single-route": Router._by_envelope,

@@ -41,6 +41,7 @@ _STREAM_HEADERS = Headers(
         ("x-accel-buffering", "no"),
     )
 )
+_STREAM_HEADERS.check_sendable()
 
 _NONE_OPEN: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 """Until the engine has read the thread, which it does only for a run that responds to interrupts."""
@@ -48,7 +49,7 @@ _NONE_OPEN: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 def stream_response(stream: EventStream) -> Response:
     """Returns the response that sends a stream."""
-    return Response(headers=_STREAM_HEADERS, body=stream)
+    return Response._of_checked(200, _STREAM_HEADERS, stream)
 
 
 async def run(context: EndpointContext) -> Response:
@@ -57,7 +58,7 @@ async def run(context: EndpointContext) -> Response:
     runtime = context.runtime
     ui: tuple[Layer, ...] = ()
     wire = parsed.wire.members  # its models are built once they are looked at, which the agent may not do
-    if runtime.has_generative_ui or asks_for_user_interfaces(wire):
+    if runtime.has_generative_ui or (parsed.rest != b"" and asks_for_user_interfaces(wire)):
         from ..generative_ui import layers_of_run, proxied_request  # with what few runs need
 
         proxy = proxied_request(runtime, context.agent_id, wire)

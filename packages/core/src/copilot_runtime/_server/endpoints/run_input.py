@@ -40,7 +40,7 @@ class ParsedInput(NamedTuple):
         model: the input as agents get it, without activity messages.
         wire: the input in wire form as the client sent it, unknown members and all messages included.
         agent_body: the same as agents get it: without URLs that they may not fetch.
-        parts: how many content parts and tool calls its messages have.
+        parts: how many content parts and tool calls its messages have. Not counted in a small body.
         rest: what of it does not consist of strings, as JSON, if it is plain (`PlainInput`).
     """
 
@@ -102,8 +102,10 @@ def size_in_memory(parsed: ParsedInput) -> int:
 
 def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: InputLimits) -> ParsedInput:
     """Returns a run input that is known to be valid."""
-    parts = limits.check(wire, body, nested=plain.rest)
-    is_mostly_messages = len(plain.rest) <= max(_SMALL_REST, len(body) // 2)
+    size, rest_size = len(body), len(plain.rest)
+    is_small = size <= _SMALL_BODY and limits.have_room(size, rest_size)
+    parts = 0 if is_small else limits.check(wire, body, nested=plain.rest)
+    is_mostly_messages = rest_size <= _SMALL_REST or rest_size <= size // 2
     members = JSONBody(
         body,
         wire if plain.is_complete else without_nulls(wire),
