@@ -124,6 +124,40 @@ def test_input_limits_are_named_in_the_400(
     assert next(iter(limits)) in response.json()["details"]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 50, 100])
+@pytest.mark.parametrize("kind", ["messages", "tools", "context", "toolCalls"])
+def test_input_limits_hold_for_the_smallest_items(kind: str, count: int) -> None:
+    """Small bodies are not looked at: of these items, as many as possible fit into few bytes."""
+    call = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+    item: dict[str, dict[str, Any]] = {
+        "messages": {"id": "", "role": "assistant"},
+        "tools": {"name": "", "description": "", "parameters": {}},
+        "context": {"description": "", "value": ""},
+        "toolCalls": call,
+    }
+
+    def data(number: int) -> bytes:
+        items = [item[kind]] * number
+        wire: dict[str, Any] = {"threadId": "", "runId": "", "messages": []}
+        wire.update({"messages": [{**item["messages"], kind: items}]} if kind == "toolCalls" else {kind: items})
+        return json.dumps(wire, separators=(",", ":")).encode()
+
+    limits = InputLimits(**{"max_parts" if kind == "toolCalls" else f"max_{kind}": count})
+    parse_input(data(count), limits)
+    assert f"at most {count}" in details(data(count + 1), limits)
+
+
+@pytest.mark.parametrize("depth", [1, 5, 6, 7, 8, 50, 100])
+def test_input_limits_hold_for_the_smallest_nesting(depth: int) -> None:
+    def data(levels: int) -> bytes:
+        state = b"[" * levels + b"]" * levels
+        return b'{"threadId":"","runId":"","messages":[],"state":%b}' % (state or b"0")
+
+    limits = InputLimits(max_depth=max(depth, 2))
+    parse_input(data(limits.max_depth - 1), limits)
+    assert "max_depth" in details(data(limits.max_depth), limits)
+
+
 PARTS = st.lists(st.sampled_from(["[", {"type": "text", "text": "]"}, ["["], 1]), max_size=3)
 MEMBERS = st.one_of(PARTS, st.sampled_from(["[[[", None, {"a": ["["]}]))
 

@@ -31,7 +31,7 @@ from copilot_runtime._events import decode
 from copilot_runtime._events.shapes import RUN_INPUT
 from copilot_runtime._server.endpoints import input_models, plain_input
 from copilot_runtime._server.endpoints.input_models import DeferredRunAgentInput, LenientRunAgentInput, build_input
-from copilot_runtime._server.endpoints.plain_input import as_plain
+from copilot_runtime._server.endpoints.plain_input import rest_of_plain
 from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._strict_json import loads
@@ -104,8 +104,8 @@ NOT_PLAIN: Mapping[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", NOT_PLAIN)
 def test_plain_input_is_not_one_with(name: str) -> None:
-    assert as_plain(PLAIN) is not None
-    assert as_plain({**PLAIN, **NOT_PLAIN[name]}) is None
+    assert rest_of_plain(PLAIN) is not None
+    assert rest_of_plain({**PLAIN, **NOT_PLAIN[name]}) is None
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_plain_input_has_one_error_for_all_that_is_wrong_in_a_list(value: Mappin
 @pytest.mark.parametrize("name", ["parentRunId", "protocolVersion"])
 def test_plain_input_may_have_other_ids_if_the_installed_models_know_them(name: str, value: Any) -> None:
     is_known = name in {field.alias for field in RunAgentInput.model_fields.values()}
-    assert (as_plain({**PLAIN, name: value}) is not None) == is_known
+    assert (rest_of_plain({**PLAIN, name: value}) is not None) == is_known
 
 
 @pytest.mark.parametrize("value", [[], "x", None, 1, {}])
 def test_plain_input_is_an_object_with_ids_and_messages(value: Any) -> None:
-    assert as_plain(value) is None
+    assert rest_of_plain(value) is None
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400 + ".0"])
@@ -192,8 +192,7 @@ INPUTS = objects(
 
 @given(INPUTS)
 def test_plain_input_is_accepted_by_models_and_by_clients_as_it_is(wire: dict[str, Any]) -> None:
-    plain = as_plain(wire)
-    if plain is None:
+    if rest_of_plain(wire) is None:
         return
     body = json.dumps(wire).encode()
     eager = build_input(body)
@@ -203,7 +202,7 @@ def test_plain_input_is_accepted_by_models_and_by_clients_as_it_is(wire: dict[st
     assert parsed.model == eager
     assert parsed.model.model_dump() == eager.model_dump()
     assert not any(message.role == "activity" for message in parsed.model.messages)
-    if plain.is_complete:
+    if parsed.wire.can_be_echoed:
         assert RUN_INPUT(wire) is wire
 
 

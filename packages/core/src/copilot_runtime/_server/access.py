@@ -17,8 +17,8 @@ _CLOSED = (
 _READ_ONLY = "This runtime gives read-only access to threads: its thread_access is not 'manage'."
 
 
-def require_thread_access(allowed: ThreadAccess, required: RequiredAccess | None) -> None:
+def require_thread_access(allowed: ThreadAccess, required: RequiredAccess) -> None:
     """Raises HTTPError (422) if a runtime's ``thread_access`` does not allow what a route requires."""
-    if required is None or allowed in (required, "manage"):
+    if allowed in (required, "manage"):
         return
     raise HTTPError(error_response(422, _CLOSED if allowed == "none" else _READ_ONLY))

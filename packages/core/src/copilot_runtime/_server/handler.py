@@ -208,7 +208,8 @@ class CopilotHandler:
             request = await self._prepare_hooked(state)
         state.step = "the endpoint"
         try:
-            require_thread_access(runtime.thread_access, resolved.route.access)
+            if resolved.route.access is not None:
+                require_thread_access(runtime.thread_access, resolved.route.access)
             single_route = resolved.inner is not None
             return await resolved.endpoint(EndpointContext(request, runtime, resolved.match, user, single_route))
         except Exception as error:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema, to_json
@@ -21,24 +21,13 @@ from pydantic_core import CoreSchema, SchemaValidator, core_schema, to_json
 from ..._events.shapes import RUN_INPUT
 from .input_models import INPUT_NAMES, LenientRunAgentInput
 
-
-class PlainInput(NamedTuple):
-    """What is known of a plain run input.
-
-    Attributes:
-        rest: what does not consist of strings, as JSON: activities, and all of its members but the messages and ids.
-        is_complete: whether clients accept it in RUN_STARTED as it is.
-    """
-
-    rest: bytes
-    is_complete: bool
-
-
 _role = itemgetter("role")
 
 
-def as_plain(wire: Any) -> PlainInput | None:
-    """Returns what is known of a plain run input; None for one that has to be validated.
+def rest_of_plain(wire: Any) -> bytes | None:
+    """Returns what of a plain run input does not consist of strings; None for an input that has to be validated.
+
+    That is, as JSON, activities and all of its members but the messages and ids; nothing of members that are empty.
 
     Args:
         wire: the parsed body, in which numbers that are too large for a float are infinities.
@@ -48,15 +37,13 @@ def as_plain(wire: Any) -> PlainInput | None:
     members = list(filter(None, map(wire.get, _NO_STRINGS)))
     if "activity" in map(_role, messages):
         members += [message for message in messages if message["role"] == "activity"]
-    rest = b""
-    if members:
-        try:
-            rest = to_json(members)
-        except ValueError:  # such as nesting that is too deep
-            return None
-        if b"Infinity" in rest:  # as a number, or in a text
-            return None
-    return PlainInput(rest, wire.keys() >= _COMPLETE and None not in wire.values())
+    if not members:
+        return b""
+    try:
+        rest = to_json(members)
+    except ValueError:  # such as nesting that is too deep
+        return None
+    return None if b"Infinity" in rest else rest  # as a number, or in a text
 
 
 # No model, since pydantic's core checks dictionaries without a call of Python for any of them. Nothing uses the copies
@@ -133,9 +120,6 @@ _INPUT_VALIDATOR = SchemaValidator(_object({**_strings("threadId runId"), "messa
 _MESSAGES_VALIDATOR = SchemaValidator(_list(core_schema.tagged_union_schema(dict(_MESSAGES), discriminator="role")))
 _is_input = _INPUT_VALIDATOR.isinstance_python
 _are_messages = _MESSAGES_VALIDATOR.isinstance_python
-
-_COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
-"""The members that clients require in the input of RUN_STARTED."""
 
 
 def _examples(text: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,11 +20,14 @@ from ..input_limits import InputLimits
 from .attachment_urls import without_unsafe_urls
 from .content_generations import to_generation_0, to_generation_1
 from .input_models import DeferredRunAgentInput, LenientRunAgentInput, build_input, for_agents
-from .plain_input import PlainInput, as_plain
+from .plain_input import rest_of_plain
 from .wire_names import refuse_python_names, refuse_python_names_of
 
 _CALL_MEMBERS = 5
 """Those of a tool call, and of the function in it."""
+
+_COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
+"""The members that clients require in the input of RUN_STARTED."""
 
 _SMALL_REST = 1024
 """How many bytes of other members are few, whatever the messages have."""
@@ -41,7 +44,7 @@ class ParsedInput(NamedTuple):
         wire: the input in wire form as the client sent it, unknown members and all messages included.
         agent_body: the same as agents get it: without URLs that they may not fetch.
         parts: how many content parts and tool calls its messages have. Not counted in a small body.
-        rest: what of it does not consist of strings, as JSON, if it is plain (`PlainInput`).
+        rest: what of it does not consist of strings, as JSON, if it is plain (`rest_of_plain`).
     """
 
     model: RunAgentInput
@@ -62,13 +65,13 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
     try:
         # Before pydantic, which accepts NaN and infinities in members of any type.
         wire = loads(body, check_overflow=False)
-        plain = as_plain(wire)
-        if plain is None:
+        rest = rest_of_plain(wire)
+        if rest is None:
             refuse_overflow(wire, body)
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
-    if plain is not None:
-        return _parse_plain(body, wire, plain, limits)
+    if rest is not None:
+        return _parse_plain(body, wire, rest, limits)
     parts = limits.check(wire, body)
     refuse_python_names_of(RunAgentInput, wire)
     safe = without_unsafe_urls(wire, url_schemes) if parts else wire
@@ -100,22 +103,23 @@ def size_in_memory(parsed: ParsedInput) -> int:
     return 2 * len(body) + parsed_bytes + kept + models * MODEL_BYTES
 
 
-def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: InputLimits) -> ParsedInput:
+def _parse_plain(body: bytes, wire: dict[str, Any], rest: bytes, limits: InputLimits) -> ParsedInput:
     """Returns a run input that is known to be valid."""
-    size, rest_size = len(body), len(plain.rest)
+    size, rest_size = len(body), len(rest)
     is_small = size <= _SMALL_BODY and limits.have_room(size, rest_size)
-    parts = 0 if is_small else limits.check(wire, body, nested=plain.rest)
+    parts = 0 if is_small else limits.check(wire, body, nested=rest)
+    is_complete = wire.keys() >= _COMPLETE and None not in wire.values()
     is_mostly_messages = rest_size <= _SMALL_REST or rest_size <= size // 2
     members = JSONBody(
         body,
-        wire if plain.is_complete else without_nulls(wire),
+        wire if is_complete else without_nulls(wire),
         drop_nulls=True,
-        can_be_echoed=plain.is_complete and b"\n" not in body and b"\r" not in body,
+        can_be_echoed=is_complete and b"\n" not in body and b"\r" not in body,
         stands_for_messages=is_mostly_messages and bool(wire["messages"]),
     )
     # Of a large state, the model takes little more than the copy that the agent would get.
     model = DeferredRunAgentInput.of_body(members) if is_mostly_messages else build_input(body)
-    return ParsedInput(model, members, body, parts, plain.rest)
+    return ParsedInput(model, members, body, parts, rest)
 
 
 def _validate(body: bytes, wire: Any) -> LenientRunAgentInput:
