@@ -155,8 +155,8 @@ def test_log_of_a_run_that_another_process_ends_says_so_in_both(info: pytest.Log
         other = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), single_user=True)
         async with AsyncTestClient(runtime) as client, client.stream("gated", thread_id="t") as stream:
             await anext(stream)
-            [key] = runtime.engine._runs.on_threads
-            await settled(lambda: reap(other.store, key, LOST, force=True) is not None)
+            [run] = runtime.engine._runs.all()
+            await settled(lambda: reap(other.store, run.lease.run, LOST, force=True) is not None)
             agent.allow(3)
             await settled(lambda: len(runs(info)) == 1)
         assert [record.outcome for record in runs(info)] == ["lost"]
@@ -188,8 +188,8 @@ def test_log_of_a_reaped_run(info: pytest.LogCaptureFixture, tmp_path: Path) -> 
         other = CopilotRuntime(agents={"gated": agent}, store=SqliteStore(path), identify_user=identify)
         async with AsyncTestClient(runtime) as client, client.stream("gated", thread_id="t") as stream:
             await anext(stream)
-            [key] = runtime.engine._runs.on_threads
-            await other.engine._orphans._reap(key, LOST, force=True)
+            [run] = runtime.engine._runs.all()
+            await other.engine._orphans._reap(run.lease.run, LOST, force=True)
             [record] = runs(info)
             assert (record.outcome, record.agent_id, record.thread_id) == ("failed", "gated", "t")
             assert record.error_code == "RUN_LOST"

@@ -397,15 +397,17 @@ def test_opentelemetry_counts_lost_leases_and_reaped_runs(exporters: Exporters, 
         other = SqliteStore(path)
         async with AsyncTestClient(runtime) as client, client.stream("a", thread_id="t") as stream:
             await anext(stream)
-            [key] = runtime.engine._runs.on_threads
-            await settled(lambda: reap(other, key, LOST, force=True) is not None)
+            [active] = runtime.engine._runs.all()
+            await settled(lambda: reap(other, active.lease.run, LOST, force=True) is not None)
             await settled(lambda: exporters.metric("copilot_runtime.leases.lost") == {("a",): 1})
         run = exporters.named("invoke_agent a")
         assert (run.status.status_code, attributes(run)["copilot_runtime.run.outcome"]) == (StatusCode.ERROR, "lost")
         async with AsyncTestClient(runtime) as client, client.stream("a", thread_id="u") as stream:
             await anext(stream)
-            [key] = runtime.engine._runs.on_threads
-            await exporters.runtime(agent, store=SqliteStore(path)).engine._orphans._reap(key, LOST, force=True)
+            [active] = runtime.engine._runs.all()
+            await exporters.runtime(agent, store=SqliteStore(path)).engine._orphans._reap(
+                active.lease.run, LOST, force=True
+            )
             assert exporters.metric("copilot_runtime.runs")[("failed", "RUN_LOST", "a")] == 1
 
     main()

@@ -126,17 +126,16 @@ async def test_run_leaves_nothing_in_memory() -> None:
     runs: weakref.WeakSet[Any] = weakref.WeakSet()
     for number in range(3):
         reader = Reader(await engine.run(given(answers, f"r{number}")))
-        runs.update(engine._runs.on_threads.values())
+        runs.update(engine._runs.all())
         await reader.rest()
         reader = Reader(await engine.connect(THREAD, None))
         await reader.rest()
         reader = Reader(await engine.suggest(given(answers, f"s{number}")))
-        runs.update(engine._runs.ephemeral.values())
+        runs.update(engine._runs.all())
         await reader.rest()
     del reader
     assert len(runs) in range(7)
-    assert not engine._runs.on_threads
-    assert not engine._runs.ephemeral
+    assert not engine._runs.all()
     assert engine._subscribers._held.size == 0
     assert engine._subscribers._limiter._count == 0
     persistence, subscribers = engine._persistence, engine._subscribers
@@ -175,7 +174,7 @@ async def test_reader_that_disconnects_leaves_nothing() -> None:
         await engine.connect(THREAD, None)
     reader.close()
     reader.close()
-    [run] = engine._runs.on_threads.values()
+    [run] = engine._runs.all()
     assert not run.log.readers
     reader = Reader(await engine.connect(THREAD, None))
     agent.allow(3)
@@ -309,7 +308,7 @@ async def test_stop_grace_seconds_abandons_an_agent_that_ignores_its_cancellatio
     # Its thread is free while it is still there, and what it says then changes nothing.
     assert (await Reader(await engine.run(given(answers, "second"))).rest())[-1] == FINISHED
     agent.may_go.set()
-    await settled(lambda: not engine._runs.on_threads and not tasks_of_this_loop())
+    await settled(lambda: not engine._runs.all() and not tasks_of_this_loop())
     assert [run.run_id for run in engine.store.read(THREAD).runs] == ["r", "second"]
     assert len(stored(engine.store).raw or ()) == len(events)
 
@@ -721,7 +720,7 @@ async def test_on_disconnect_stop_when_the_last_reader_has_left(setting: str, st
     if not stops:
         agent.allow(2)
     await agent.ended.wait()
-    await settled(lambda: not engine._runs.on_threads)
+    await settled(lambda: not engine._runs.all())
     assert isinstance(agent.raised, asyncio.CancelledError) == stops
     assert len(stored(engine.store).raw or ()) == (5 if stops else 7)
 
@@ -734,7 +733,7 @@ async def test_on_disconnect_stop_is_about_the_run_that_was_read() -> None:
     agent = Gated()
     reader = Reader(await engine.run(given(agent)))
     await reader.until(2)
-    [run] = engine._runs.on_threads.values()
+    [run] = engine._runs.all()
     earlier = RunLog(run.log.run, "earlier", "a")
     engine._subscribers.reader_left(earlier)
     agent.allow(3)
@@ -867,7 +866,7 @@ async def test_slow_reader_of_a_finished_run_is_evicted(
     monkeypatch.setattr("copilot_runtime._engine.subscribers.UNCOUNTED_BYTES", 0)
     engine = engine_on(MemoryStore())
     slow = [Reader(await engine.run(given(answers, thread_id=f"t{number}"))) for number in range(4)]
-    await settled(lambda: not engine._runs.on_threads)
+    await settled(lambda: not engine._runs.all())
     engine._subscribers._held.evict_slow()
     seen = [await reader.rest() for reader in slow]
     assert len(seen[-1]) == 5
@@ -923,7 +922,7 @@ async def test_on_concurrent_run_supersede_with_a_cancelled_request() -> None:
         await request
     agent.may_go.set()
     await first.rest()
-    await settled(lambda: not engine._runs.on_threads)
+    await settled(lambda: not engine._runs.all())
     assert engine._subscribers._limiter._count == 0
     assert isinstance(await engine.run(given(answers, "third")), EventStream)
 
@@ -1037,13 +1036,13 @@ async def test_lease_lost_ends_the_run(kind: str) -> None:
     assert events[-1]["code"] == "RUN_LOST"
     if kind == "deaf":
         agent.may_go.set()
-    await settled(lambda: not [run for run in here._runs.on_threads.values() if not run.is_finished])
+    await settled(lambda: not [run for run in here._runs.all() if not run.is_finished])
     other.allow()
     await second.rest()
     assert [run.run_id for run in store.read(THREAD).runs] == ["second"]
     assert [read_frame(frame).event for frame in stored(store).raw or ()] == second.events
     assert not told
-    assert not here._runs.on_threads
+    assert not here._runs.all()
     await settled(lambda: not here._remote_runs._logs)
 
 
@@ -1082,7 +1081,7 @@ async def test_flush_of_a_run_that_has_ended_meanwhile_stores_nothing() -> None:
     engine = engine_on(store)
     reader = Reader(await engine.run(given(Gated().run)))
     await reader.until(2)
-    [run] = engine._runs.on_threads.values()
+    [run] = engine._runs.all()
     run.is_finished = True
     assert not await engine._persistence.flush_now(run)
     assert store.follow(run.lease.run, 0).frames == []
@@ -1155,7 +1154,7 @@ async def test_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.M
         await reader.until(3 + number)
         await settled(lambda: store.appending > 0)
         # Another round comes while the one before still waits for the store.
-        engine._persistence._flush_timer._callback(list(engine._runs.on_threads.values()))
+        engine._persistence._flush_timer._callback(engine._runs.all())
     if ends == "later":
         store.gate.set()
         await settled(lambda: store.appending == 0)
@@ -1198,7 +1197,7 @@ async def test_store_that_fails_for_a_while_does_not_fail_the_agent(monkeypatch:
     store.broken = frozenset({"append"})
     agent.allow(2)
     await reader.until(4)
-    [run] = engine._runs.on_threads.values()
+    [run] = engine._runs.all()
     engine._persistence._flush_timer._callback([run])
     engine._persistence._flush([run])
     store.broken = frozenset()
@@ -1275,7 +1274,7 @@ def test_runs_started_on_worker_threads() -> None:
             assert kinds[-1] == "RUN_FINISHED"
         assert len(pair[0]) == 54
     assert engine._subscribers._limiter._count == 0
-    assert not engine._runs.on_threads
+    assert not engine._runs.all()
 
 
 @pytest.mark.requirement("RUN-11")
@@ -1317,9 +1316,9 @@ def test_fork_child_has_no_runs() -> None:
         await asyncio.Event().wait()
 
     [stream] = driven(engine, lambda: engine.run(given(agent)))
-    [run] = engine._runs.on_threads.values()
+    [run] = engine._runs.all()
     engine.after_fork()
-    assert not engine._runs.on_threads
+    assert not engine._runs.all()
     assert engine.store.read(THREAD).live is None
     [again] = driven(engine, lambda: engine.run(given(answers)))
     assert read_on_thread(again)[-1] == "RUN_FINISHED"

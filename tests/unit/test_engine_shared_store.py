@@ -185,7 +185,7 @@ async def test_remote_stop_that_takes_effect_before_its_response(make: Make) -> 
     here = make()
     own = Reader(await here.run(given(Gated())))
     await own.until(2)
-    [run] = here._runs.on_threads.values()
+    [run] = here._runs.all()
     store, may_finish = here.store, threading.Event()
     finish, request_stop = store.finish, store.request_stop
 
@@ -246,7 +246,7 @@ async def test_remote_run_that_ignores_its_cancellation_is_superseded(
     await own.rest()
     assert own.frames == joined.frames
     agent.may_go.set()
-    await settled(lambda: not here._runs.on_threads)
+    await settled(lambda: not here._runs.all())
     assert run_ids(elsewhere) == ["r", "second"]
     assert list(stored(here.store).raw or ()) == own.frames
     assert [ended.outcome for ended in told if ended.run_id == "r"] == ["stopped"]

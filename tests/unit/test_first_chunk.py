@@ -384,7 +384,7 @@ def test_run_that_has_ended_wakes_no_loop(monkeypatch: pytest.MonkeyPatch) -> No
 
     class Slow(MemoryStore):
         def poll_signals(self, leases: Any) -> Any:
-            until(lambda: not engine._runs.on_threads)
+            until(lambda: not engine._runs.all())
             return super().poll_signals(leases)
 
     engine = engine_on(Slow())

@@ -76,7 +76,7 @@ def settled_limiter(source: Engine | RunLimiter) -> RunLimiter:
 
 
 async def no_runs(engine: Engine) -> None:
-    await settled(lambda: not engine._runs.on_threads and not engine._runs.ephemeral)
+    await settled(lambda: not engine._runs.all())
     assert not settled_limiter(engine)._slots
     assert not settled_limiter(engine)._of_users
 
@@ -549,7 +549,7 @@ async def test_max_runs_bytes_counts_many_runs_that_emit_little() -> None:
     for _ in range(200):
         await asyncio.sleep(0)
     counted = settled_limiter(engine)._size
-    taken = sum(RUN_BYTES + EVENT_FACTOR * run.size for run in engine._runs.on_threads.values())
+    taken = sum(RUN_BYTES + EVENT_FACTOR * run.size for run in engine._runs.all())
     assert taken <= 1.25 * counted <= 1.25 * MAX_EXCESS * 1_000_000
     await engine.shutdown(0)
     for reader in readers:

@@ -187,7 +187,7 @@ async def leave(engine: Engine, agent: Callable[..., Any]) -> None:
     reader = Reader(await engine.run(given(agent)))
     await reader.until(1)
     reader.close()
-    await settled(lambda: not engine._runs.on_threads)
+    await settled(lambda: not engine._runs.all())
 
 
 async def leave_and_connect(engine: Engine, agent: Callable[..., Any]) -> None:

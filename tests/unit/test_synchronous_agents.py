@@ -144,7 +144,7 @@ def test_agent_on_a_worker_thread_needs_no_event_loop(monkeypatch: pytest.Monkey
     monkeypatch.setattr(loops, "call_soon_threadsafe", lambda *call: called.append(call))
     assert read(stream_of(engine, yields))[-1]["type"] == "RUN_FINISHED"
     assert called == []
-    assert not engine._runs.on_threads
+    assert not engine._runs.all()
     until(lambda: engine._agent_threads._busy == 0)
 
 
@@ -189,7 +189,7 @@ def test_agent_on_a_worker_thread_is_closed_at_its_next_yield_when_it_is_stopped
     engine, agent = engine_on(MemoryStore()), Waiting()
     stream = stream_of(engine, agent)
     assert agent.waits.wait(HANG_SECONDS)
-    [run] = engine._runs.on_threads.values()
+    [run] = engine._runs.all()
     assert driver.run_sync(engine.stop(THREAD, None)).is_stopping
     until(lambda: run.waits_for_agent)
     agent.may_go.set()
@@ -214,7 +214,7 @@ def test_coroutine_that_an_agent_returns_after_its_stop_is_awaited(on_thread: bo
 
     def stop() -> None:
         assert waits.wait(HANG_SECONDS)
-        [run] = engine._runs.on_threads.values()
+        [run] = engine._runs.all()
         run.stop_threadsafe()
         until(lambda: run.waits_for_agent)
         may_go.set()
@@ -241,12 +241,12 @@ def test_run_on_a_worker_thread_ends_without_an_agent_that_ignores_its_stop(limi
     stream = stream_of(engine, agent)
     assert agent.waits.wait(HANG_SECONDS)
     if limit == "stop":
-        [run] = engine._runs.on_threads.values()
+        [run] = engine._runs.all()
         run.stop_threadsafe(STOPPED_BY_USER)
     events = read(stream)
     assert events[-1].get("code") == ("RUN_TIMEOUT" if limit == "timeout" else None)
     assert not agent.closed.is_set()
-    assert not engine._runs.on_threads
+    assert not engine._runs.all()
     agent.may_go.set()
     assert agent.closed.wait(HANG_SECONDS)
 

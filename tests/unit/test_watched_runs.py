@@ -300,7 +300,7 @@ async def test_two_flushes_of_the_same_runs_do_not_wait_for_each_other(make: Cal
     for reader in own:
         await reader.until(2)
     persistence_: RunPersistence = engine._persistence
-    writers = list(engine._runs.on_threads.values())
+    writers = engine._runs.all()
     with writers[0].flush_lock, writers[1].flush_lock:
         flushes = [
             threading.Thread(target=persistence_._flush, args=(order,), daemon=True)

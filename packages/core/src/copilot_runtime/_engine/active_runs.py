@@ -29,14 +29,11 @@ class ActiveRuns:
         while_active: called every `CHECK_SECONDS` on each loop that has active runs.
 
     Attributes:
-        on_threads: those on a thread, by their keys.
-        ephemeral: those on no thread, by their logs: suggestions, and runs that name a thread.
-        shared: those on a thread, and those of other engines over the same store object.
+        shared: those on a thread, by their keys, and those of other engines over the same store object.
     """
 
     def __init__(self, store: RunStore, while_active: Callable[[], object]) -> None:
-        self.on_threads: dict[RunKey, Run] = {}
-        self.ephemeral: dict[RunLog, Run] = {}
+        self._runs: dict[RunLog, Run] = {}
         self.shared = local_runs(store)
         self._while_active = while_active
         self._timer: PeriodicTask[ActiveRuns] = PeriodicTask(
@@ -48,40 +45,39 @@ class ActiveRuns:
 
     def add(self, run: Run) -> None:
         """Adds a run that has begun."""
-        key = run.log.run
-        if key is None:
-            self.ephemeral[run.log] = run
-        else:
-            self.on_threads[key] = self.shared[key] = run
+        log = run.log
+        self._runs[log] = run
+        if log.run is not None:
+            self.shared[log.run] = run
         ticking = self._ticking
         if ticking is None or ticking() is not run.loop:
             self._start_timer(run.loop)
 
     def discard(self, run: Run) -> None:
         """Removes a run that has ended."""
+        self._runs.pop(run.log, None)
         key = run.log.run
-        if key is None:
-            self.ephemeral.pop(run.log, None)
-            return
         # An ordinal may be in use again, where a store was replaced: then the run with this key is another one.
-        if self.on_threads.get(key) is run:
-            del self.on_threads[key]
-        if self.shared.get(key) is run:
+        if key is not None and self.shared.get(key) is run:
             del self.shared[key]
 
     def all(self) -> list[Run]:
         """Returns the runs of this engine."""
-        return [*self.on_threads.values(), *self.ephemeral.values()]
+        return list(self._runs.values())
 
     def of_thread(self, thread: ThreadKey) -> list[Run]:
         """Returns those on a thread."""
-        return [run for key, run in list(self.on_threads.items()) if key.thread == thread]
+        return [run for run in self.all() if run.log.run is not None and run.log.run.thread == thread]
 
     def of_log(self, log: RunLog) -> Run | None:
         """Returns the run of a log if it is active."""
-        run = self.ephemeral.get(log) if log.run is None else self.on_threads.get(log.run)
-        # An ordinal may be in use again, where a store was replaced: then the run is not the one of the log.
-        return None if run is None or run.log is not log or run.is_finished else run
+        run = self._runs.get(log)
+        return None if run is None or run.is_finished else run
+
+    def own_log(self, key: RunKey) -> RunLog | None:
+        """Returns the log of a run of this engine that is active."""
+        run = self.shared.get(key)
+        return run.log if run is not None and run.log in self._runs else None
 
     def find_log(self, key: RunKey) -> RunLog | None:
         """Returns the log of an active run of this process that any engine over the same store object runs."""
@@ -91,13 +87,12 @@ class ActiveRuns:
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.on_threads) + len(self.ephemeral)
+        return len(self._runs)
 
     def clear(self) -> None:
         """Forgets the runs of the parent process."""
-        self.on_threads.clear()
+        self._runs.clear()
         self.shared.clear()
-        self.ephemeral.clear()
         self._ticking = None
         self._timer.clear()
 

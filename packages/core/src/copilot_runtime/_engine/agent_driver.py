@@ -70,8 +70,7 @@ def drive_on_thread(run: DrivenRun) -> Any:
     Returns None, or what the agent's function has returned if that has to be awaited: `drive_agent` goes on with it.
     Raises what the agent raises, and InvalidEventError.
     """
-    _, arguments = _prepare(run)
-    return _call_plain(run, arguments, None)
+    return _call_plain(run, _arguments(run, AGENT.inspect(run.function)), None)
 
 
 def drive_agent(run: DrivenRun, events: Any = None) -> Awaitable[None]:
@@ -83,12 +82,14 @@ def drive_agent(run: DrivenRun, events: Any = None) -> Awaitable[None]:
     its agent is resumed at all of the agent's waits, and kept in memory meanwhile. For an async generator, there is
     none but `pump`.
     """
-    signature, arguments = _prepare(run)
+    function = run.function
+    signature = AGENT.inspect(function)
+    arguments = _arguments(run, signature)
     if events is None:
         if signature.kind is CallStyle.PLAIN:
             return _drive_plain(run, arguments)
         if signature.kind is CallStyle.ASYNC_GENERATOR:
-            events = run.function(*arguments)
+            events = function(*arguments)
     consuming = (
         pump(events, run.feed_all, run.flush)
         if type(events) is AsyncGeneratorType
@@ -114,14 +115,9 @@ async def _consume_in_scope(consuming: Coroutine[Any, Any, None], scope: Abstrac
         consuming.close()  # which has not begun if the scope cannot be entered
 
 
-def _prepare(run: DrivenRun) -> tuple[AgentSignature, tuple[Any, ...]]:
-    """Returns how an agent's function is called, and with what."""
+def _arguments(run: DrivenRun, signature: AgentSignature) -> tuple[Any, ...]:
     request = run.request
-    context = request.context
-    control = context._control
-    control.agent, control.host = request.agent, (run.loop, run.threads)
-    signature = AGENT.inspect(run.function)
-    return signature, (request.input, context) if signature.takes_context else (request.input,)
+    return (request.input, request.context) if signature.takes_context else (request.input,)
 
 
 async def _consume_async(run: DrivenRun, arguments: tuple[Any, ...], events: Any) -> None:

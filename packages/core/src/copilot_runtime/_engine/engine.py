@@ -189,8 +189,7 @@ class Engine:
             if live is None:
                 log = None
             else:
-                run = self._runs.on_threads.get(live.run)
-                log = run.log if run is not None else self._remote_runs.log(live.run, live.run_id, live.agent_id)
+                log = self._runs.own_log(live.run) or self._remote_runs.log(live.run, live.run_id, live.agent_id)
             reader = ReplayReader(
                 log=log,
                 seen=replayed.live_offset,
