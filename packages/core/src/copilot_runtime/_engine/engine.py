@@ -325,6 +325,7 @@ class Engine:
     def _run_lost(self, run: Run) -> None:
         """Has the run's readers read what the store has of it."""
         self._unregister(run)
+        run.slot.release()
         run.log.mark_started()
         if run_logger.isEnabledFor(logging.INFO):
             log_run(run, is_lost=True)
@@ -338,7 +339,6 @@ class Engine:
 
     def _unregister(self, run: Run) -> None:
         self._runs.discard(run)
-        run.slot.release()
         persistence = self._persistence
         if run.flush_scheduled or (persistence.tracks_runs and run.log.run is not None):
             persistence.untrack(run)

@@ -174,7 +174,7 @@ class RunPersistence:
         """Stores the end of a run, ``pieces`` being its last frames; retries for a while if the store fails."""
         if writer.flush_scheduled:  # most runs are over before their first flush
             self._cancel_flush(writer)
-        if writer.is_flushing:
+        if writer.existing_lock is not None and writer.existing_lock.locked():
             await self._wait_for_flush(writer)
         frames = writer.last_frames(pieces, completion.frame_count)
         began_at = time.monotonic()

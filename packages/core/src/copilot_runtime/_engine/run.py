@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from .._concurrency import driver, loops
 from .._events import (
     Burst,
     InvalidEventError,
+    Piece,
     RunEnding,
     RunRecorder,
     error_frame,
@@ -134,7 +135,7 @@ class Run(RunWriter):
         self.flushed = NOTHING_FLUSHED
         self.unflushed_bytes = 0
         self.followed_until = 0.0
-        self._flush_lock = None
+        self.existing_lock = None
         self.request = request
         self.slot = slot
         self.may_be_first = may_be_first
@@ -449,6 +450,7 @@ class Run(RunWriter):
         if self._timers:
             self._cancel_timers()
         is_ours = True
+        shown: Sequence[Piece] = ()
         try:
             end = recorder.end(ending, request.input.thread_id, log.run_id)
             pieces, size, has_bursts, frame_count, last_agent_event, was_empty, had_ended, has_failed = end
@@ -470,19 +472,17 @@ class Run(RunWriter):
                     frame_count=frame_count,
                 )
                 result = await services.persistence.finish(self, pieces, completion)
-            # Before readers see the end, since a client may begin its next run as soon as it does.
-            self.slot.release()
             if result is FinishResult.LEASE_LOST:
                 # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
                 services.lost(self)
                 is_ours = False
             elif result is FinishResult.NOT_STORED:
                 # The lease is left to expire: then another process reaps the run, and calls on_run_end.
-                self._append_error(NOT_STORED)
+                shown = [error_frame(NOT_STORED)]
             else:
+                shown = pieces
                 self.was_stopped = ending.stopped and not had_ended
                 log.duplicates = recorder.duplicates
-                log.pieces += pieces  # readers see them with the end, so that the last chunk says that it is the last
                 if completion is not None and (report := services.reporter(self)) is not None:
                     outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
                     loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
@@ -491,11 +491,14 @@ class Run(RunWriter):
             logger.exception("ending run %r failed", request.run_id)
             if log.run is not None:
                 await services.persistence.finish(self, (), RunCompletion(persist=False))
-            last = last_frame(log.pieces)
+            last = last_frame(shown or log.pieces)
             if not (last and is_terminal(last)):
-                self._append_error(RunEnding(AGENT_FAILED))
+                shown = [error_frame(RunEnding(AGENT_FAILED))]
         finally:
+            # Before readers see the end, since a client may begin its next run as soon as it does.
+            self.slot.release()
             if is_ours:
+                log.pieces += shown  # which readers see with the end, so that the last chunk says that it is the last
                 services.ended(self)
 
     def _describe_end(self, completion: RunCompletion, outcome: Outcome) -> EndedRun:
@@ -510,9 +513,6 @@ class Run(RunWriter):
             failure=self._failure,
             started_at=self.started_at,
         )
-
-    def _append_error(self, ending: RunEnding) -> None:
-        self.log.pieces.append(error_frame(ending))
 
     def _cancel_timers(self) -> None:
         # Only on their loop, unless that is closed.

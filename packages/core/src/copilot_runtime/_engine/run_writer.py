@@ -38,7 +38,7 @@ class RunWriter:
 
     __slots__ = (
         "_batch_end",
-        "_flush_lock",
+        "existing_lock",
         "flush_scheduled",
         "flushed",
         "followed_until",
@@ -61,8 +61,8 @@ class RunWriter:
     _batch_end: tuple[int, int]
     """`flushed` once the last batch is stored; unset before the first."""
 
-    _flush_lock: threading.Lock | None
-    """None for most runs: they are over before their first flush."""
+    existing_lock: threading.Lock | None
+    """`flush_lock`, if anybody has needed it; None for most runs: they are over before their first flush."""
 
     def stop_threadsafe(self, ending: RunEnding) -> None:
         """Asks the agent to end, from any thread, unless the run has ended."""
@@ -75,16 +75,11 @@ class RunWriter:
     @property
     def flush_lock(self) -> threading.Lock:
         """Held while frames of the run are being stored, or they could be stored twice."""
-        lock = self._flush_lock
+        lock = self.existing_lock
         if lock is None:
             with _creating.get():
-                lock = self._flush_lock = self._flush_lock or threading.Lock()
+                lock = self.existing_lock = self.existing_lock or threading.Lock()
         return lock
-
-    @property
-    def is_flushing(self) -> bool:
-        """Whether that lock is held."""
-        return self._flush_lock is not None and self._flush_lock.locked()
 
     def last_frames(self, pieces: Sequence[Piece], frame_count: int | None) -> Sequence[bytes]:
         """Returns the frames that the store does not have of a closed run, which ends with ``pieces``.
