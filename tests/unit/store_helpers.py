@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 
 from copilot_runtime.stores import MemoryStore, RunStore
@@ -61,23 +60,22 @@ def recomputed(store: MemoryStore, input_sizes: Mapping[Lease, int] | None = Non
     """
     sizes = input_sizes or {}
     by_owner: dict[str, int] = {}
-    for key, thread in store._threads.items():
+    for key, thread in store._table.by_key.items():
         if thread.live is not None:
-            texts = sys.getsizeof(thread.live.lease.run_id) + sys.getsizeof(thread.live.agent_id)
             repeated = _DUPLICATE_BYTES * len(thread.live.duplicates)
             frames = frames_size(thread.live.frames)
-            assert thread.live.size == sizes.get(thread.live.lease, 0) + texts + frames + repeated
+            assert thread.live.size == sizes.get(thread.live.lease, 0) + frames + repeated
         assert thread.size == thread.measured_size()
         by_owner[key.owner] = by_owner.get(key.owner, 0) + thread.size
         kept = [run for run in thread.runs if run.raw is not None]
-        assert set(kept) == {run for run, of in store._raw.items() if of is thread}
-    assert {name: owner.size for name, owner in store._owners._owners.items()} == by_owner
-    assert {thread for owner in store._owners._owners.values() for thread in owner.threads} == set(
-        store._threads.values()
+        assert set(kept) == {run for run, of in store._table.raw.items() if of is thread}
+    assert {name: owner.size for name, owner in store._table.owners.items()} == by_owner
+    assert {thread for owner in store._table.owners.values() for thread in owner.threads} == set(
+        store._table.by_key.values()
     )
-    idle = {thread for thread in store._threads.values() if thread.live is None}
-    assert idle == set(store._idle)
-    assert idle == {thread for owner in store._owners._owners.values() for thread in owner.idle}
+    idle = {thread for thread in store._table.by_key.values() if thread.live is None}
+    assert idle == set(store._table.idle)
+    assert idle == {thread for owner in store._table.owners.values() for thread in owner.idle}
     return sum(by_owner.values())
 
 

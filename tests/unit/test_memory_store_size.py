@@ -248,15 +248,15 @@ def test_max_bytes_counts_the_memory_that_is_taken(fill: Callable[[MemoryStore],
     def check() -> None:
         gc.collect()
         taken = tracemalloc.get_traced_memory()[0]
-        assert store._size / MAX_RATIO < taken < store._size * MAX_RATIO
+        assert store._table.size / MAX_RATIO < taken < store._table.size * MAX_RATIO
 
     gc.collect()
     tracemalloc.start()
     try:
         fill(store)
         check()
-        for run in list(store._raw):  # whose frames expire
-            store._drop_raw_frames(run)
+        for run in list(store._table.raw):  # whose frames expire
+            store._table.drop_raw_frames(run)
         check()
     finally:
         tracemalloc.stop()
@@ -268,16 +268,16 @@ def test_max_bytes_bounds_long_names_of_threads() -> None:
         play(store, key(number), said(1))
     for number in range(40):
         store.update(key(number), name="n" * 100_000)
-        assert store._size <= 1_000_000
+        assert store._table.size <= 1_000_000
 
 
 def test_max_bytes_counts_names_that_replace_names_in_any_alphabet() -> None:
     store = MemoryStore()
     play(store, key(1), said(1))
-    before = store._size
+    before = store._table.size
     for _ in range(20):
         name = "名" * 1000
         store.update(key(1), name=name)
         to_json(name)  # as for a response: CPython keeps what was encoded, with the string
     store.update(key(1), name="")
-    assert store._size == before
+    assert store._table.size == before

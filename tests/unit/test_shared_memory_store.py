@@ -184,10 +184,10 @@ async def test_memory_store_max_bytes_counts_what_active_runs_have_emitted() -> 
     agent = Gated(1)
     own = Reader(await engine.run(given(agent)))
     await own.until(2)
-    before = store._size
+    before = store._table.size
     for length in (store.flush_bytes // 2, store.flush_bytes):
         await Reader(await engine.run(given(Says("x" * length), "r2", "other"))).until(3)
-        assert (store._size - before >= length) == (length >= store.flush_bytes)
+        assert (store._table.size - before >= length) == (length >= store.flush_bytes)
         await engine.delete(ThreadKey("", "other"))
     agent.allow()
     await own.rest()

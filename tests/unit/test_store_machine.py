@@ -178,16 +178,16 @@ class MemoryStoreMachine(Machine):
         self.valid.clear()
 
     def check(self) -> None:
-        assert recomputed(self.store, self.sizes) == self.store._size
+        assert recomputed(self.store, self.sizes) == self.store._table.size
         threads, runs, size = self.limits
         live = len(self.valid)
         if threads:
-            assert len(self.store._threads) <= max(threads, live + 1)
-        for thread in self.store._threads.values():
+            assert len(self.store._table.by_key) <= max(threads, live + 1)
+        for thread in self.store._table.by_key.values():
             assert not runs or len(thread.runs) <= runs
             assert thread.runs or thread.live is not None
-        if size and not live and len(self.store._threads) > 1:
-            assert self.store._size <= size
+        if size and not live and len(self.store._table.by_key) > 1:
+            assert self.store._table.size <= size
 
 
 class SqliteStoreMachine(Machine):

@@ -43,7 +43,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
 def check(store: RunStore) -> None:
     """Compares the totals of owners with what is stored."""
     if isinstance(store, MemoryStore):
-        assert store._size == recomputed(store)
+        assert store._table.size == recomputed(store)
     elif isinstance(store, SqliteStore):
         counted, stored = (
             store._connections.read(lambda db, sql=sql: db.execute(sql).fetchall())  # type: ignore[misc]
@@ -115,7 +115,7 @@ def test_eviction_within_one_large_thread_keeps_those_of_others(make: Make) -> N
         assert append_one(store, lease, frames[:3]) is None
         store.finish(lease, frames[3:], completion)
         if isinstance(store, MemoryStore):
-            assert store._size <= 60_000, number
+            assert store._table.size <= 60_000, number
     assert list_thread_ids(store, BOB) == ["t3", "t2", "t1", "t0"]
     assert len(store.read(ThreadKey(ADA, "large")).runs) > 1
     check(store)
@@ -128,14 +128,14 @@ def test_eviction_in_memory_does_not_compare_all_users_each_time(monkeypatch: py
         fill(store, f"user-{number}", 1)
     fill(store, ADA, 300)
     compared = 0
-    usual = type(store._owners)._idle_above_share
+    usual = type(store._table)._idle_above_share
 
     def counted(*args: Any) -> Any:
         nonlocal compared
         compared += 1
         return usual(*args)
 
-    monkeypatch.setattr(type(store._owners), "_idle_above_share", counted)
+    monkeypatch.setattr(type(store._table), "_idle_above_share", counted)
     for number in range(100):
         fill(store, f"new-{number}", 1)
     assert compared <= 600

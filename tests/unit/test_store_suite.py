@@ -247,7 +247,7 @@ def test_max_bytes() -> None:
     store = MemoryStore(max_bytes=5000)
     for number in range(30):
         store_run(store, ThreadKey(ADA, f"t{number}"))
-        assert store._size <= 5000
+        assert store._table.size <= 5000
     assert 1 <= len(list_thread_ids(store)) < 30
     assert "t29" in list_thread_ids(store)
 
@@ -257,7 +257,7 @@ def test_max_bytes_deletes_the_oldest_runs_of_one_thread() -> None:
     store = MemoryStore(max_bytes=9000)
     for _ in range(20):
         store_run(store)
-        assert store._size <= 9000
+        assert store._table.size <= 9000
     assert 1 <= len(store.read(T1).runs) < 20
 
 
@@ -271,7 +271,7 @@ def test_max_bytes_ends_a_run_that_is_too_large() -> None:
     assert list_thread_ids(store) == []
     # It keeps its lease, so that its end can be stored.
     store.finish(lease, *record_run(lease, [{"type": "RUN_ERROR", "message": "too large"}]))
-    assert store._size <= 10_000
+    assert store._table.size <= 10_000
 
 
 @pytest.mark.requirement("THREADS-08")
@@ -300,7 +300,7 @@ def test_max_age_seconds_in_memory(clock: Clock) -> None:
     store.read(T1)  # any use deletes expired threads
     assert list_thread_ids(store) == ["young"]
     assert append_one(store, active, [b"x"]) is None, "a thread with an active run is in use"
-    assert store._size == recomputed(store)
+    assert store._table.size == recomputed(store)
 
 
 def test_nothing_is_logged_without_eviction(caplog: pytest.LogCaptureFixture) -> None:
@@ -318,11 +318,11 @@ def test_raw_frames_expire_in_memory(clock: Clock) -> None:
     clock.now += RAW_RETENTION_SECONDS / 2
     assert raws(store, T1) == [[], second]
     clock.now += RAW_RETENTION_SECONDS
-    size = store._size
+    size = store._table.size
     assert raws(store, T1) == [[], []]
-    assert store._size == size - sum(map(len, second))
-    assert store._size == recomputed(store)
-    assert not store._raw
+    assert store._table.size == size - sum(map(len, second))
+    assert store._table.size == recomputed(store)
+    assert not store._table.raw
 
 
 def test_raw_frames_that_were_dropped_early_are_not_dropped_again(clock: Clock) -> None:
@@ -331,11 +331,11 @@ def test_raw_frames_that_were_dropped_early_are_not_dropped_again(clock: Clock) 
         store_run(store)
     store_run(store, T2)
     store.delete(T2)
-    kept = store._size
+    kept = store._table.size
     clock.now += RAW_RETENTION_SECONDS
     store.read(T1)
-    assert recomputed(store) == store._size < kept
-    assert not store._raw
+    assert recomputed(store) == store._table.size < kept
+    assert not store._table.raw
 
 
 def test_an_active_run_keeps_its_frames(clock: Clock) -> None:
@@ -360,7 +360,7 @@ def test_after_fork_there_are_no_active_runs() -> None:
     assert store.read(T2) == ThreadSnapshot()
     assert isinstance(append_one(store, live, [b"y"]), LeaseLost)
     begin(store, T1)
-    assert recomputed(store) == store._size
+    assert recomputed(store) == store._table.size
 
 
 def test_after_fork_limits_are_enforced() -> None:

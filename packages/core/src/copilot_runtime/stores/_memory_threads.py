@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -29,7 +29,7 @@ from .._events import (
     split_frames,
 )
 from . import protocol as p
-from ._memory_ids import THREAD_IDS_BYTES, RunIds, ThreadIds, text_size
+from ._memory_ids import THREAD_IDS_BYTES, RunIds, ThreadIds, ids_size, text_size
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
 _THREAD_BYTES = 1100  # with an active run
@@ -74,11 +74,8 @@ class ActiveRun:
         self.lease = lease
         self.agent_id = agent_id
         self.started_at = started_at
-        # Looked at once and remembered, so that it does not matter that this grows once a string was encoded.
-        self.names_size = names_size = lease.run_id.__sizeof__() + agent_id.__sizeof__()
-        """The bytes of its id and of its agent's."""
-        self.size = names_size + input_size
-        """The bytes of these, its input, its frames and its duplicates."""
+        self.size = input_size
+        """The bytes of its input, which has its id, and of its frames and duplicates."""
 
     def append(self, frames: Sequence[bytes], duplicates: Set[int]) -> int:
         """Appends frames, and returns how many bytes that takes."""
@@ -138,9 +135,8 @@ class StoredRun(CompactedFrames):
         frames = tuple(frames_of(completion.records))
         self.frames = self._stored = frames  # as `CompactedFrames` has them
         self._numbers = None
-        lease = live.lease
-        self.ordinal = lease.run.ordinal
-        self.run_id = lease.run_id
+        key, self.run_id, _ = live.lease
+        self.ordinal = key.ordinal
         self.agent_id = live.agent_id
         self.has_run_error = completion.has_run_error
         self.was_stopped = completion.was_stopped
@@ -153,7 +149,7 @@ class StoredRun(CompactedFrames):
         """As in `protocol.RunCompletion`, as long as there are raw frames."""
         self.expires_at = expires_at
         """When the raw frames expire, by the monotonic clock."""
-        size = live.names_size + _RUN_BYTES + _RECORD_BYTES * len(frames) + len(b"".join(frames))
+        size = _RUN_BYTES + len(self.run_id) + len(self.agent_id) + _RECORD_BYTES * len(frames) + len(b"".join(frames))
         if raw is not None:
             size += _raw_size(raw, duplicates) if duplicates else len(raw)
         self.size = size
@@ -178,13 +174,11 @@ class StoredRun(CompactedFrames):
 
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the run has."""
-        names_size = self.run_id.__sizeof__() + self.agent_id.__sizeof__()
-        raw_size = 0 if self.raw is None else _raw_size(self.raw, self.duplicates)
-        return names_size + _records_size(self.frames) + raw_size
-
-
-def _records_size(frames: Sequence[bytes]) -> int:
-    return _RUN_BYTES + _RECORD_BYTES * len(frames) + len(b"".join(frames))
+        frames = self.frames
+        size = _RUN_BYTES + len(self.run_id) + len(self.agent_id) + _RECORD_BYTES * len(frames) + len(b"".join(frames))
+        if (raw := self.raw) is not None:
+            size += _raw_size(raw, self.duplicates)
+        return size
 
 
 def _raw_size(raw: bytes, duplicates: Set[int]) -> int:
@@ -309,19 +303,17 @@ class Thread:
         self.agent_id = run.agent_id
         self.runs.append(run)
         change = run.size
-        event_ids, input_ids = completion.event_messages, completion.input_messages
-        if event_ids or input_ids:
-            change += self._add_ids(run.ordinal, event_ids, input_ids)
         if messages is not None:
-            change += self._replace_messages(messages, run, completion.last_agent_event)
+            change += len(messages) - len(self.messages_data)
+            self.messages_data, self.messages_run = messages, run
+            self.last_agent_event = completion.last_agent_event
+        event_ids, input_ids = completion.event_messages, completion.input_messages
+        if isinstance(ids := self.ids, ThreadIds):
+            return change + ids.add(event_ids, input_ids, run.ordinal)
+        if event_ids or input_ids:
+            self.ids = RunIds(tuple(event_ids), tuple(input_ids), run.ordinal)
+            change += ids_size((*event_ids, *input_ids))
         return change
-
-    def _add_ids(self, ordinal: int, event_ids: Set[str], input_ids: Set[str]) -> int:
-        ids = self.ids
-        if isinstance(ids, ThreadIds):
-            return ids.add(event_ids, input_ids, ordinal)
-        self.ids = ids = RunIds(tuple(event_ids), tuple(input_ids), ordinal)
-        return ids.size
 
     def join_ids(self) -> int:
         """Prepares the ids for those of another run."""
@@ -335,15 +327,12 @@ class Thread:
         run = self.runs.pop(0)
         change = -run.size
         if self.messages_run is run:
-            change += self._replace_messages(encode_messages(self.messages.decode()), None, 0)
+            data = encode_messages(self.messages.decode())
+            change += len(data) - len(self.messages_data)
+            self.messages_data, self.messages_run, self.last_agent_event = data, None, 0
         if isinstance(self.ids, ThreadIds):
             change -= self.ids.remove_until(run.ordinal)
         return run, change
-
-    def _replace_messages(self, data: bytes, run: StoredRun | None, last_agent_event: int) -> int:
-        change = len(data) - len(self.messages_data)
-        self.messages_data, self.messages_run, self.last_agent_event = data, run, last_agent_event
-        return change
 
     def info(self) -> p.ThreadInfo:
         """Returns it as an entry of a list of threads."""
@@ -368,16 +357,3 @@ class Owner:
         self.threads: dict[Thread, None] = {}
         self.idle: OrderedDict[Thread, None] = OrderedDict()
         """Those without an active run, the least recently used first."""
-
-    @property
-    def thread_count(self) -> int:
-        """The number of its threads."""
-        return len(self.threads)
-
-
-def first_other(threads: Iterable[Thread], current: Thread | None) -> Thread | None:
-    """Returns the first of threads that is not ``current``."""
-    for thread in threads:
-        if thread is not current:
-            return thread
-    return None

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import secrets
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from .._concurrency.process_local import ProcessLocal, process_id
 
-_FIRST_ORDINALS = 1_000_000_000
 _KEY = secrets.token_bytes(32)
 _counter = itertools.count()
-_read_numbers = struct.Struct("8Q").unpack
+_read_numbers = struct.Struct("16I").unpack
+_cut = (2**30 - 1).__and__  # which 32 bits of a database hold
 _unused: ProcessLocal[list[int]] = ProcessLocal(list)
 """Ordinals that no thread has got yet."""
 
@@ -31,15 +32,13 @@ def take_ordinal(unused: list[int]) -> int:
     try:
         return unused.pop()
     except IndexError:
-        ordinal, *others = _digest()
-        unused += others
-        return ordinal
+        unused += filter(None, map(_cut, _digest()))  # not 0, which stands for no run
+        return unused.pop()
 
 
-def _digest() -> list[int]:
-    """Returns some ordinals."""
+def _digest() -> Sequence[int]:
+    """Returns some random numbers."""
     # Not from the system's generator: such a call releases the interpreter's lock. Stores ask for ordinals with their
     # own lock held, for which all other worker threads then queued (two runs of three under WSGI).
     message = b"%d %d" % (process_id(), next(_counter))
-    numbers = _read_numbers(blake2b(message, key=_KEY, digest_size=64).digest())
-    return [1 + number % _FIRST_ORDINALS for number in numbers]
+    return _read_numbers(blake2b(message, key=_KEY, digest_size=64).digest())

@@ -1,4 +1,4 @@
-"""Whose threads a full SQLite store deletes first, as `_memory_owners` decides it for memory.
+"""Whose threads a full SQLite store deletes first, as `_memory_table` decides it for memory.
 
 Owners share each limit equally: as long as one holds more than its share, no other one loses a thread that is within
 its own. Threads are identified by their row ids, and their owners by these, since the text of an owner may be damaged.
