@@ -620,7 +620,7 @@ def test_slow_reader_that_is_evicted_while_it_reads_gets_slow_reader(part: str, 
                 reader.evict()
             return super().__len__()
 
-    log = log_of(b"a")
+    log = log_of(b"a" * 40_000, b"b" * 40_000)
     log.end()
     log.pieces = Evicting(log.frames if part == "log" else ())
     started: list[str] = []
@@ -679,6 +679,88 @@ def test_slow_reader_gets_nothing_after_slow_reader(life: Life) -> None:
     assert said is not None
     assert b"SLOW_READER" in said
     assert rest == [None, None]
+
+
+class PausedReader(DroppedReader):
+    """Calls something when it has read what it is about to send, and when it has found nothing to read."""
+
+    __slots__ = ("finding_nothing", "has_read")
+
+    has_read: Callable[[], object]
+    finding_nothing: Callable[[], object]
+
+    def _read(self) -> bytes | None:
+        chunk = super()._read()
+        self.has_read()
+        return chunk
+
+    def _read_nothing(self, *, ended: bool) -> bytes | None:
+        self.finding_nothing()
+        return super()._read_nothing(ended=ended)
+
+
+def paused_reader(log: RunLog, life: Life) -> PausedReader:
+    reader = PausedReader(log, ReaderCallbacks(life.begun.append, life.gone.append))
+    reader.dropping = None
+    reader.has_read = reader.finding_nothing = lambda: None
+    return reader
+
+
+@pytest.mark.parametrize("is_dropped_first", [True, False])
+def test_slow_reader_that_is_evicted_as_it_begins_a_large_frame_gets_slow_reader(
+    is_dropped_first: bool, life: Life
+) -> None:
+    frame = b"data: " + b"x" * 100_000 + b"\n\n"
+    log = log_of(frame)
+    log.end()
+    reader = paused_reader(log, life)
+    dropping, may_drop = threading.Event(), threading.Event()
+
+    def drop() -> None:
+        dropping.set()
+        assert may_drop.wait(HANG_SECONDS)
+
+    def evict() -> None:
+        reader.has_read = lambda: None
+        reader.dropping = drop
+        evicting.start()
+        assert dropping.wait(HANG_SECONDS)
+        if is_dropped_first:
+            may_drop.set()
+            evicting.join(HANG_SECONDS)
+
+    evicting = threading.Thread(target=reader.evict, daemon=True)
+    reader.has_read = evict
+    chunks = [reader.read_available()]
+    may_drop.set()
+    evicting.join(HANG_SECONDS)
+    assert chunks == [frame[:MAX_CHUNK_BYTES]]
+    said = reader.read_available()
+    assert said is not None
+    assert said.startswith(b"\n\ndata: ")
+    assert b"SLOW_READER" in said
+    assert reader.read_available() is None
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_slow_reader_that_reads_the_end_as_it_is_evicted_gets_no_error(size: int, life: Life) -> None:
+    """An error after the end of a run would be none of the protocol."""
+    log = log_of(b"data: " + b"x" * size + b"\n\n")
+    log.end()
+    reader = paused_reader(log, life)
+    received = [] if size < MAX_CHUNK_BYTES else [reader.read_available() or b""]
+    reader.dropping = lambda: received.append(reader.read_available() or b"")
+    reader.evict()
+    assert b"".join(received) == b"".join(log.frames)
+    assert reader.is_at_end
+    assert reader.read_available() is None
+
+
+def test_slow_reader_that_is_cut_as_it_is_evicted_gets_one_error(life: Life) -> None:
+    reader = paused_reader(log_of(), life)
+    reader.cut()
+    reader.finding_nothing = reader.evict
+    assert read_to_end(reader).count(b"RUN_ERROR") == 1
 
 
 @pytest.mark.parametrize("history", [(), (b"x",)])

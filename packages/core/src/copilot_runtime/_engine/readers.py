@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -52,6 +53,7 @@ class BaseReader:
         "_callbacks",
         "_is_broken_off",
         "_is_cut",
+        "_is_evicted",
         "_keep_alive_due",
         "_notify",
         "_rest",
@@ -79,10 +81,12 @@ class BaseReader:
         self._rest = b""
         """A chunk of which ``_rest_sent`` bytes have been read."""
         self._rest_sent = 0
+        """More than 0 while there is a rest to read, also if another thread has dropped it."""
         self._keep_alive_due = False
         self._is_broken_off = False
         """Whether the stream must not look as if it had ended: its client does not read."""
         self._is_cut = False
+        self._is_evicted = False
         self._notify: Notify | None = None
         self._callbacks: ReaderCallbacks | None = callbacks
         callbacks.opened(self)
@@ -99,7 +103,8 @@ class BaseReader:
 
     def read_available(self) -> bytes | None:
         """Returns up to `MAX_CHUNK_BYTES` of what is ready; ``b""`` if nothing is, and None at the end."""
-        chunk = self._next_slice(self._rest) if self._rest else self._read()
+        rest = self._rest  # looked at once, since another thread may drop it
+        chunk = self._next_slice(rest) if rest else self._read()
         if not chunk:
             self.sending_ticks = -1
             if self._is_broken_off:
@@ -108,10 +113,7 @@ class BaseReader:
         self.last_sent = time.monotonic()
         self.sending_ticks = 0
         self._keep_alive_due = False
-        if len(chunk) > MAX_CHUNK_BYTES:
-            self._rest_sent = 0
-            return self._next_slice(chunk)
-        return chunk
+        return self._next_slice(chunk) if len(chunk) > MAX_CHUNK_BYTES else chunk
 
     def _read(self) -> bytes | None:
         """Returns what is ready, however large it is. A large one is not copied: all readers share it."""
@@ -125,9 +127,18 @@ class BaseReader:
             end = end if last < 0 else last + len(_FRAME_END)
         # A copy, since a view would keep the whole in memory for as long as the write takes.
         piece = whole[start:end]
-        self._rest_sent += len(piece)
-        self._rest = whole if self._rest_sent < len(whole) else b""
+        sent = start + len(piece)
+        if sent < len(whole):
+            self._keep_rest(whole, sent)
+        else:
+            self._rest, self._rest_sent = b"", 0
         return piece
+
+    def _keep_rest(self, whole: bytes, sent: int) -> None:
+        """Has the rest of a chunk read next, of which some bytes are read now."""
+        self._rest, self._rest_sent = whole, sent
+        if self._is_evicted:  # by another thread, which may have dropped the rest that there was before
+            self._rest = b""
 
     @property
     def is_at_end(self) -> bool:
@@ -270,7 +281,7 @@ class BodyReader(BaseReader):
     def evict(self) -> None:
         # A body of known length cannot end with an error, only break off.
         if self._body or self._rest:
-            self._is_broken_off = True  # first, or it might look complete to the thread that reads it
+            self._is_evicted = self._is_broken_off = True  # first, or it might look complete to the thread that reads
             self._drop()
             self._break_off()
 
@@ -288,11 +299,11 @@ class RunReader(BaseReader):
 
     __slots__ = (
         "_at",
-        "_evicted_ending",
+        "_end",
         "_followed",
-        "_is_evicted",
         "_is_following",
         "_is_listening",
+        "_is_over",
         "_log",
     )
 
@@ -300,14 +311,16 @@ class RunReader(BaseReader):
         self._log = log
         self._at = 0
         """How many pieces of the log it has looked at."""
+        self._end: float = 0
+        """How many there were to look at in a log that has been dropped."""
         self._is_following = True
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
         self._is_listening = False
         """Whether the log calls back at each change."""
         self._followed: RunLog | None = None
         """The log, once a lasting waiter has waited, and while nothing but what is added to it is to be read."""
-        self._is_evicted = False
-        self._evicted_ending: bytes | None = None
+        self._is_over = False
+        """Whether it has read an error with which the stream ends before its run."""
         super().__init__(callbacks, log)
 
     @property
@@ -371,10 +384,12 @@ class RunReader(BaseReader):
 
     def _read(self) -> bytes | None:
         chunk = b"" if self._is_evicted else self._read_log()
-        if not chunk and self._is_evicted:  # perhaps meanwhile
-            chunk, self._evicted_ending = self._evicted_ending, None
-            self._drop()  # which the thread that evicts may yet have to do
-        return chunk
+        if chunk or not self._is_evicted:  # perhaps meanwhile
+            return chunk
+        if self._rest_sent:  # what has been read of a frame is ended, so that the error is an event of its own
+            return self._end_with(_FRAME_END + _EVICTED_FRAME)
+        # A stream that just ends would look like success; an error after the end of a run is none of the protocol.
+        return None if self._is_over or self._has_read_all() else self._end_with(_EVICTED_FRAME)
 
     def _read_log(self) -> bytes | None:
         log = self._log
@@ -393,17 +408,21 @@ class RunReader(BaseReader):
     def _read_nothing(self, *, ended: bool) -> bytes | None:
         """Returns what there is to send although all of the log has been read."""
         if not ended and self._is_cut:
-            self._drop()
-            return _CUT_FRAME
+            return self._end_with(_CUT_FRAME)
         return None if ended else self._keep_alive()
+
+    def _end_with(self, frame: bytes) -> bytes:
+        """Returns a frame as the last one, whatever another thread does meanwhile."""
+        self._is_over, self._rest_sent = True, 0
+        self._drop()
+        return frame
 
     @property
     def is_at_end(self) -> bool:
         log = self._log
         if log is not None and not log.ended:
             return False
-        # In this order: what there is to read is dropped last by another thread that evicts the reader.
-        return self._has_read_all() and self._evicted_ending is None and not (self._rest or self._is_broken_off)
+        return (self._is_over or self._has_read_all()) and not (self._rest_sent or self._is_broken_off)
 
     def _wait(self, notify: Notify, *, is_lasting: bool) -> bool:
         log = self._log
@@ -421,17 +440,23 @@ class RunReader(BaseReader):
         super()._interrupt()
 
     def evict(self) -> None:
-        # A stream that just ends would look like success. If a frame has been sent in part, its rest is left out.
-        if self._rest:
-            self._evicted_ending = _FRAME_END + _EVICTED_FRAME
-        elif not self._has_read_all():
-            self._evicted_ending = _EVICTED_FRAME
-        self._is_evicted = True
+        # How the stream ends is left to the thread that reads: no other knows what that is about to return.
+        log = self._log
+        if log is not None:
+            self._end = self._end_of(log)
+        self._is_evicted = True  # before the drop: see `_keep_rest`
         self._drop_and_wake()
 
+    def _end_of(self, log: RunLog) -> float:
+        """Returns how many pieces of a log there are to look at."""
+        return len(log.pieces) if log.ended else math.inf
+
     def _has_read_all(self) -> bool:
+        """Whether nothing is left but a rest. To be called by the thread that reads."""
         log = self._log
-        return log is None or (log.ended and self._at >= len(log.pieces))
+        if log is None:
+            return self._at >= self._end
+        return log.ended and self._at >= len(log.pieces)
 
     def _drop(self) -> None:
         log, notify = self._log, self._notify

@@ -36,6 +36,7 @@ class ReplayReader(RunReader):
 
     __slots__ = (
         "_history",
+        "_history_count",
         "_history_seen",
         "_joined",
         "_left",
@@ -56,6 +57,7 @@ class ReplayReader(RunReader):
         callbacks: ReaderCallbacks,
     ) -> None:
         self._history = history
+        self._history_count = len(history)
         self._history_seen = 0
         self._seen = seen
         """How many of the log's frames it has received, as far as that matters: before it goes on, and to know
@@ -99,8 +101,7 @@ class ReplayReader(RunReader):
                 found = self._find_place(log, ended=ended)
                 if found is None:
                     # A crash took what the reader has received, and another process has ended the run.
-                    self._drop()
-                    return lost_ending(last_frame(log.pieces))
+                    return self._end_with(lost_ending(last_frame(log.pieces)))
                 pieces = found
             if not pieces:
                 pieces = () if self._left else next_chunk(log.pieces, self._at)
@@ -147,7 +148,7 @@ class ReplayReader(RunReader):
         """Returns frames with ids from which a reader resumes without duplicates."""
         identity, rest = joined_id(frames[0])
         if identity and len(frames) == 1 and len(frames[0]) > MAX_CHUNK_BYTES:
-            self._rest, self._rest_sent = frames[0], rest  # which all readers share
+            self._keep_rest(frames[0], rest)  # which all readers share
             return identity
         return b"".join(identity + frame[rest:] for frame in frames for identity, rest in [joined_id(frame)])
 
@@ -158,14 +159,15 @@ class ReplayReader(RunReader):
     def _wait(self, notify: Notify, *, is_lasting: bool) -> bool:
         return not self._history and super()._wait(notify, is_lasting=is_lasting)
 
+    def _end_of(self, log: RunLog) -> float:
+        if log.ended:
+            at, left = self._at, self._left  # in this order, since the thread that reads sets the second one first
+            if left and left == count_frames(log.pieces[at:]):
+                return 0  # it has received all of it before
+        return super()._end_of(log)
+
     def _has_read_all(self) -> bool:
-        log = self._log
-        if log is not None and self._left:
-            if not log.ended or self._left < count_frames(log.pieces[self._at :]):
-                return False
-        elif not super()._has_read_all():
-            return False
-        return self._history_seen >= len(self._history)
+        return self._history_seen >= self._history_count and super()._has_read_all()
 
     def _drop(self) -> None:
         super()._drop()
