@@ -539,6 +539,47 @@ def test_asgi_stream_that_is_cancelled_while_its_headers_are_sent_sends_no_body_
     on_loop(scenario)
 
 
+class LastConnection(Connection):
+    """A server whose `send` of the last message waits, before it writes or after that."""
+
+    def __init__(self, app: Any, *, writes_first: bool) -> None:
+        self.is_sending_last = asyncio.Event()
+        self._writes_first = writes_first
+        super().__init__(app)
+
+    async def send(self, message: Any) -> None:
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        if self._writes_first or not is_last:
+            self.sent.append(message)
+        if is_last and not self.is_sending_last.is_set():
+            self.is_sending_last.set()
+            await asyncio.Event().wait()
+        if is_last and not self._writes_first:
+            self.sent.append(message)
+
+
+@pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("writes_first", [True, False])
+@pytest.mark.parametrize("is_shutting_down", [True, False])
+def test_asgi_stream_that_is_cancelled_while_its_end_is_sent_sends_no_other(
+    writes_first: bool, is_shutting_down: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the message is lost is not known: without it, a second end would make a response look complete."""
+
+    async def scenario() -> None:
+        runtime = CopilotRuntime(agents={"a": never_waits})
+        connection = LastConnection(create_copilot_asgi_app(runtime=runtime), writes_first=writes_first)
+        await connection.is_sending_last.wait()
+        monkeypatch.setattr(CopilotRuntime, "is_shutting_down", is_shutting_down)
+        connection.task.cancel()
+        await asyncio.wait((connection.task,))
+        assert connection.task.cancelled() is not is_shutting_down, "or the server would log it"
+        assert len(connection.sent) == 1 + writes_first
+        assert connection.is_complete is writes_first
+
+    on_loop(scenario)
+
+
 INFO_REQUESTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "query": {"query_string": b"a=1"},

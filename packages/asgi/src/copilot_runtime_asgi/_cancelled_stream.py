@@ -52,7 +52,7 @@ class _Cutter:
     """Cuts a stream off whose run is not about to end."""
 
     def __init__(self, stream: EventStream, limit: asyncio.Timeout, send: Send, runtime: CopilotRuntime) -> None:
-        self.has_shut_down = False
+        self.has_shut_down = runtime.is_shutting_down
         self._stream = stream
         self._limit = limit
         self._send = send

@@ -41,8 +41,8 @@ class StreamResponse:
     __slots__ = (
         "_chunks",
         "_has_body_ended",
-        "_has_started",
         "_is_endless",
+        "_is_resumable",
         "_is_stalled",
         "_receive",
         "_runtime",
@@ -79,7 +79,9 @@ class StreamResponse:
         self._watching: asyncio.Handle | None = None
         self._watcher: asyncio.Future[None] | None = None
         self._is_stalled = False
-        self._has_started = False
+        self._is_resumable = False
+        """Whether a cancelled response may send what is left. Not while the server sends the headers or the end: it is not
+        known whether they have been sent then."""
 
     async def send(self) -> None:
         """Sends all of it, unless the client disconnects or does not read."""
@@ -114,9 +116,9 @@ class StreamResponse:
         if start is not None:
             await send(start)
             del start  # and all else that an idle stream need not keep
-            self._has_started = True
-        elif not self._has_started:
-            return  # cancelled while the server sent the headers, so that it is not known whether they have been sent
+            self._is_resumable = True
+        elif not self._is_resumable:
+            return
         source, chunks = self._stream.source, self._chunks
         while True:
             if chunks is not None and chunks.has_pushed:
@@ -127,6 +129,7 @@ class StreamResponse:
             size = len(chunk)
             if size:
                 is_last = source.is_at_end
+                self._is_resumable = not is_last
                 await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
                 if is_last:
                     return
@@ -141,6 +144,7 @@ class StreamResponse:
                 except asyncio.CancelledError as cancelled:
                     if not self._cancel_pushed(chunks, cancelled):
                         raise
+        self._is_resumable = False
         await send({"type": "http.response.body", "body": b""})
 
     def _cancel_pushed(self, chunks: PushedStream, cancelled: asyncio.CancelledError) -> bool:
