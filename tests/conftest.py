@@ -41,6 +41,9 @@ LONGEST = (
 )
 """Files that take the longest, the longest first: one that starts last would be waited for at the end."""
 
+OTHER_ADAPTERS = frozenset(("flask", "django-wsgi", "django-asgi"))
+"""Those that are made of one of the two others: WSGI's or ASGI's."""
+
 
 # A shell that starts the tests in the background has them ignore SIGINT, and so would every server that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -64,6 +67,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
+def is_repetition(item: pytest.Item) -> bool:
+    """Whether a test that one adapter of each stack has to pass is for another one."""
+    if item.get_closest_marker("one_of_each_stack") is None:
+        return False
+    assert isinstance(item, pytest.Function)
+    places = (value if isinstance(value, tuple) else (value,) for value in item.callspec.params.values())
+    return any(word in OTHER_ADAPTERS for place in places for word in place if isinstance(word, str))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Keeps all that is imported and collected from the collector: many tests call it, and it took 1 s each time."""
@@ -75,7 +87,10 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    repetitions = {item for item in items if is_repetition(item)}
+    config.hook.pytest_deselected(items=list(repetitions))
+    items[:] = [item for item in items if item not in repetitions]
     place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 

@@ -65,7 +65,7 @@ def stored_threads(client: SecurityClient) -> dict[str, tuple[str, dict[str, Any
     return {}
 
 
-@pytest.fixture(params=["auto", "multi-route"])
+@pytest.fixture(params=["auto", pytest.param("multi-route", marks=pytest.mark.one_of_each_stack)])
 def mount(
     client: SecurityClient, stored_threads: dict[str, tuple[str, dict[str, Any]]], request: pytest.FixtureRequest
 ) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Threads belong to users: two of them by every endpoint, and nothing crosses.
 
-Every test that can be is done twice, once with REST paths and once with envelopes.
+Every test that can be is done with REST paths, and on one adapter of each stack once more with envelopes.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class UserClient:
 NOTHING = {"messages": {"messages": []}, "events": {"events": []}, "state": {"state": None}, "entry": [], "replay": []}
 
 
-@pytest.fixture(params=["rest", "envelope"])
+@pytest.fixture(params=["rest", pytest.param("envelope", marks=pytest.mark.one_of_each_stack)])
 def single_route(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "envelope")
 
