@@ -8,8 +8,9 @@ events have.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from enum import Enum
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from .._pydantic_models import BaseModel
@@ -32,12 +33,61 @@ class WireField:
 WireFields = Mapping[str, WireField]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _UsualFields:
+    """How a model is read, without a step per field, that has what most models of its class have.
+
+    These are its type, strings in its required fields and as its role, and nulls in all others.
+    """
+
+    names: tuple[str, ...]
+    """The names of all fields, in the order in which models have them."""
+    read_others: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    others: tuple[Any, ...]
+    """What ``read_others`` returns: the type and the nulls."""
+    kind: str
+    strings: tuple[tuple[str, str], ...]
+    """The names of the fields with strings, and their wire names."""
+
+    @classmethod
+    def of_class(cls, fields: WireFields) -> _UsualFields | None:
+        """Returns how to read the models of a class in this way; None if that is not possible."""
+        kind = fields["type"].enum_value if next(iter(fields), "") == "type" else None
+        strings = [name for name, field in fields.items() if field.keeps_null or field.name == "role"]
+        nulls = [name for name in fields if name not in strings and name != "type"]
+        if not (isinstance(kind, str) and strings and nulls):
+            return None
+        return cls(
+            tuple(fields),
+            itemgetter("type", *nulls),
+            (fields["type"].enum, *[None] * len(nulls)),
+            kind,
+            tuple((name, fields[name].name) for name in strings),
+        )
+
+    def read(self, model: BaseModel, values: Mapping[str, Any]) -> Event | None:
+        """Returns the event of a model with these values; None if it does not have what most have."""
+        try:
+            if tuple(values) != self.names or self.read_others(values) != self.others or model.__pydantic_extra__:
+                return None
+        except Exception:  # of a value that cannot be compared
+            return None
+        event = {"type": self.kind}
+        for name, wire_name in self.strings:
+            value = values[name]
+            if type(value) is not str:
+                return None
+            event[wire_name] = value
+        return event
+
+
 class _ModelFields(NamedTuple):
     """The fields of a class of models."""
 
     by_name: WireFields
     keeping_null: Set[str]
     """The names of those whose null is a value, which are few: most fields of most models are null, and left out."""
+    usual: _UsualFields | None
 
 
 _fields_by_class: dict[type[BaseModel], _ModelFields] = {}
@@ -54,10 +104,13 @@ def normalize_event(event: Any) -> Event:
         if not isinstance(event, BaseModel):
             raise InvalidEventError(f"an event must be a mapping or an ag_ui.core model, got {type(event).__name__}")
         known = _model_fields(type(event))
-    fields, keeping_null = known
+    fields, keeping_null, usual = known
+    values = event.__dict__
+    if usual is not None and (read := usual.read(event, values)) is not None:
+        return read
     result: Event = {}
     # Without calls for most fields.
-    for name, value in event.__dict__.items():
+    for name, value in values.items():
         if value is None:
             if name in keeping_null:
                 result[fields[name].name] = None
@@ -92,7 +145,7 @@ def _model_fields(kind: type[BaseModel]) -> _ModelFields:
             for name, field in kind.model_fields.items()
         }
         keeping_null = frozenset(name for name, field in fields.items() if field.keeps_null)
-        known = _fields_by_class[kind] = _ModelFields(fields, keeping_null)
+        known = _fields_by_class[kind] = _ModelFields(fields, keeping_null, _UsualFields.of_class(fields))
     return known
 
 
