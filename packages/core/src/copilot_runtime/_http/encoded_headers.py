@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .headers import Headers
-from .kept_results import KeptResults
+from .kept_results import KeptResults, kept_by_names
 
 _set = object.__setattr__
 
@@ -30,8 +30,7 @@ def _decode_names(names: tuple[bytes, ...]) -> tuple[str, ...] | None:
     return tuple([name.decode() for name in names]) if joined.isascii() and joined == joined.lower() else None
 
 
-_plain_names = KeptResults(_decode_names, size=lambda names: sum(map(len, names)), max_kept=64, max_characters=2000)
-"""Those of earlier requests: a client sends the same again and again."""
+_plain_names = kept_by_names(_decode_names)
 
 
 def _encode_name(name: str) -> bytes:

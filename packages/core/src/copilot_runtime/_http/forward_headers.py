@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .. import _validation as validation
 from .headers import Headers
-from .kept_results import KeptResults
+from .kept_results import KeptResults, kept_by_names
 from .proxy_headers import DENIED_NAMES, DENIED_PREFIXES
 
 
@@ -34,17 +34,14 @@ class ForwardHeaders:
     use_default_denylist: bool = True
 
     _selected: KeptResults[tuple[str, ...], tuple[str, ...]] = dataclasses.field(init=False, repr=False, compare=False)
-    """The names to forward, by all names of a request: a client sends the same again and again."""
+    """The names to forward, by all names of a request."""
 
     def __post_init__(self) -> None:
         for field in ("allow", "deny", "deny_prefixes"):
             names = validation.check_names(f"ForwardHeaders: {field}", getattr(self, field))
             object.__setattr__(self, field, _normalize(names))
         validation.check_bool("ForwardHeaders: use_default_denylist", self.use_default_denylist)
-        selected = KeptResults(
-            self._select_names, size=lambda names: sum(map(len, names)), max_kept=64, max_characters=2000
-        )
-        object.__setattr__(self, "_selected", selected)
+        object.__setattr__(self, "_selected", kept_by_names(self._select_names))
 
     def select(self, headers: Headers) -> dict[str, str]:
         """Returns the headers to forward, by lower-case name."""

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from pydantic_core import to_json
 
-from .._http.kept_results import KeptResults
+from .._http.kept_results import KeptResults, total_length
 from .._http.target import segments_below, split_segments
 from .._http.types import Request, Response
 from .errors import HTTPError, error_response
@@ -78,7 +78,7 @@ class Router:
     _heads: KeptResults[_Target, RequestHead] = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        heads = KeptResults(self._read_target, size=lambda target: sum(map(len, target)))
+        heads = KeptResults(self._read_target, size=total_length)
         object.__setattr__(self, "_heads", heads)
 
     def read_head(self, request: Request) -> RequestHead:
