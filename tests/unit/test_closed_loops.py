@@ -187,6 +187,19 @@ def test_closed_loop_has_its_streams_read_no_further_from_another_loop_of_its_th
     task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
+def test_run_is_ended_whose_task_was_cancelled_before_its_first_step_with_its_loop(store: RunStore) -> None:
+    """As a loop does it with a run that begins in its last turn."""
+    engine = engine_on(store)
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        beginning = loop.create_task(engine.run(given(answers)))
+        while not engine._runs.all():
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+    assert beginning.done()
+    run_begins(engine)
+
+
 def test_closed_loop_frees_its_places_under_max_streams(forever: Forever) -> None:
     engine = engine_on(MemoryStore(), max_streams=1)
     reader = left_behind(engine, forever.asynchronous)

@@ -153,8 +153,9 @@ def create_task_threadsafe(
 
 def hold_task(task: asyncio.Task[Any]) -> None:
     """Keeps a task in memory until it is done. To be called on its loop, or once that no longer runs."""
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+    if not task.done():  # or the loop, which may be closed, would have to call back
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
 
 
 def _start_task(
@@ -169,8 +170,7 @@ def _start_task(
 
 def _hold_if_pending(task: asyncio.Task[Any], after_first_step: Callable[[], object] | None) -> None:
     # Not before: most runs are done by now, and a done callback takes one more turn of the loop.
-    if not task.done():
-        hold_task(task)
+    hold_task(task)
     if after_first_step is not None:
         after_first_step()
 
