@@ -155,6 +155,8 @@ class MemoryStore:
                 run = StoredRun(live, completion, live.joined_with(frames), now + p.RAW_RETENTION_SECONDS)
                 table.count(thread, thread.add_run(run, completion, messages, time.time()) - live.size)
                 table.raw[run] = thread
+                if run.expires_at < table.next_sweep:
+                    table.next_sweep = run.expires_at
                 while len(thread.runs) > self._max_runs:
                     table.delete_oldest_run(thread)
             else:

@@ -42,8 +42,6 @@ class ThreadTable:
         self.evicted = 0
         """How many threads have been deleted to keep the limits."""
         self._max_age = max_age
-        self._retention = min(p.RAW_RETENTION_SECONDS, max_age)
-        """How long what is new stays as it is."""
         self._thread_limit = _ThreadLimit(self)
         self._byte_limit = _ByteLimit(self)
         self._heaviest: Owner | None = None
@@ -91,7 +89,7 @@ class ThreadTable:
         """Lets a thread be deleted, as the one that was used last."""
         thread.used_at = used_at
         self.idle[thread] = thread.owner.idle[thread] = None
-        if (expiry := used_at + self._retention) < self.next_sweep:
+        if (expiry := used_at + self._max_age) < self.next_sweep:
             self.next_sweep = expiry
 
     def of_owner(self, name: str) -> Iterable[Thread]:

@@ -308,11 +308,12 @@ class Thread:
             self.messages_data, self.messages_run = messages, run
             self.last_agent_event = completion.last_agent_event
         event_ids, input_ids = completion.event_messages, completion.input_messages
-        if isinstance(ids := self.ids, ThreadIds):
-            return change + ids.add(event_ids, input_ids, run.ordinal)
-        if event_ids or input_ids:
-            self.ids = RunIds(tuple(event_ids), tuple(input_ids), run.ordinal)
-            change += ids_size((*event_ids, *input_ids))
+        if self.ids is None:
+            if event_ids or input_ids:
+                self.ids = RunIds(tuple(event_ids), tuple(input_ids), run.ordinal)
+                change += ids_size((*event_ids, *input_ids))
+        elif isinstance(self.ids, ThreadIds):  # always, since the run has begun
+            change += self.ids.add(event_ids, input_ids, run.ordinal)
         return change
 
     def join_ids(self) -> int:
