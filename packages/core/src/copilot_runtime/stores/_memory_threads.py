@@ -145,14 +145,11 @@ class StoredRun(CompactedFrames):
         """Its frames as they were sent, until they expire.
 
         Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free."""
-        self.duplicates = duplicates = completion.duplicates
+        self.duplicates = completion.duplicates
         """As in `protocol.RunCompletion`, as long as there are raw frames."""
         self.expires_at = expires_at
         """When the raw frames expire, by the monotonic clock."""
-        size = _RUN_BYTES + len(self.run_id) + len(self.agent_id) + _RECORD_BYTES * len(frames) + len(b"".join(frames))
-        if raw is not None:
-            size += _raw_size(raw, duplicates) if duplicates else len(raw)
-        self.size = size
+        self.size = self.measured_size()
         """The bytes that it takes."""
 
     # Each is another one, whatever its frames.
@@ -176,9 +173,7 @@ class StoredRun(CompactedFrames):
         """Returns what `size` has to be, from all that the run has."""
         frames = self.frames
         size = _RUN_BYTES + len(self.run_id) + len(self.agent_id) + _RECORD_BYTES * len(frames) + len(b"".join(frames))
-        if (raw := self.raw) is not None:
-            size += _raw_size(raw, self.duplicates)
-        return size
+        return size if self.raw is None else size + _raw_size(self.raw, self.duplicates)
 
 
 def _raw_size(raw: bytes, duplicates: Set[int]) -> int:
