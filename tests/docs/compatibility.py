@@ -175,7 +175,8 @@ def content(run: str = "") -> str:
     Args:
         run: the sentence about the run that it was written from; the page's own unless given.
     """
-    run = run or next((line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("Last written")), "")
+    paragraphs = PAGE.read_text("utf-8").split("\n\n")
+    run = run or next((each for each in paragraphs if each.startswith("Last written")), "")
     return "".join((INTRODUCTION, f"\n{run}\n" if run else "", *frontends(), servers(), pythons(), agents()))
 
 

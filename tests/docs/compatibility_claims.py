@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def _text(combination: Combination) -> str:
 
 
 def run_of(records: Sequence[Record]) -> str:
-    """The sentence that names a run."""
+    """The sentence that names a run, wrapped as the page is."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -101,7 +102,8 @@ def run_of(records: Sequence[Record]) -> str:
             versions.setdefault(name, set()).add(version)
     listed = "; ".join(f"{name} {', '.join(sorted(found, key=Version))}" for name, found in versions.items())
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return f"Last written from the run of {date}, of commit {commit.stdout.strip()}, which had {listed}."
+    sentence = f"Last written from the run of {date}, of commit {commit.stdout.strip()}, which had {listed}."
+    return textwrap.fill(sentence, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def main(folder: str, *options: str) -> None:
