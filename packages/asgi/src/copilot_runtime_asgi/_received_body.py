@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Coroutine
 from operator import itemgetter
+from types import CoroutineType
+from typing import Any
 
 from copilot_runtime.adapters import DRAIN_BYTES, AsyncBody, BodyLimits, FirstStep, UnreadableBody
 
@@ -103,15 +106,29 @@ class ReceivedBody(AsyncBody):
             pass
 
 
-async def wait_for_disconnect(receive: Receive, *, has_body_ended: bool) -> None:
+def receive_next(receive: Receive) -> Coroutine[Any, Any, Message]:
+    """Returns a coroutine that waits for the next message.
+
+    That is the server's own, if it is one: another one around it would take memory in each idle stream.
+    """
+    receiving: Any = receive()
+    return receiving if type(receiving) is CoroutineType else _result(receiving)
+
+
+async def _result(receiving: Awaitable[Message]) -> Message:
+    return await receiving
+
+
+async def wait_for_disconnect(receive: Receive, *, has_body_ended: bool, message: Message | None = None) -> None:
     """Returns once the client has disconnected.
 
     Args:
         receive: the server's.
         has_body_ended: whether it has returned all of the request's body.
+        message: what it has returned last, if that has not been looked at.
     """
     while True:
-        message = await receive()
+        message = message or await receive()
         if message["type"] == "http.disconnect":
             return
         if not message.get("more_body", False):
@@ -120,6 +137,7 @@ async def wait_for_disconnect(receive: Receive, *, has_body_ended: bool) -> None
                 # and forever. A `send` that raises has to do.
                 await asyncio.Event().wait()
             has_body_ended = True
+        message = None
         await asyncio.sleep(0)
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import suppress
+from typing import Any
 
 from copilot_runtime import CopilotRuntime, EventStream
 
 from ._asgi_types import Message, Receive, Send
 from ._cancelled_stream import send_end
 from ._pushed_stream import PushedStream
-from ._received_body import wait_for_disconnect
+from ._received_body import receive_next, wait_for_disconnect
+
+_WATCHER_NAME = "copilot-runtime-watcher"
+"""Of the tasks that wait for a client to disconnect. A default name would be another string for each."""
 
 
 @types.coroutine
@@ -77,7 +81,7 @@ class StreamResponse:
         self._chunks: PushedStream | None = None
         """What the response waits with, once it has to."""
         self._watching: asyncio.Handle | None = None
-        self._watcher: asyncio.Future[None] | None = None
+        self._watcher: asyncio.Task[Message | None] | None = None
         self._is_stalled = False
         self._is_resumable = False
         """Whether a cancelled response may send what is left. Not while the server sends the headers or the end: it is not
@@ -94,7 +98,13 @@ class StreamResponse:
                 await _turn()
                 # Called at the next turn of the loop, so only if something below has to wait.
                 self._watching = loop.call_soon(self._watch)
-                await self._send_rest(self._send)
+                # Each coroutine that waits takes memory, and thousands of streams may be idle: there is none but this.
+                while (waiting := await self._send_ready(self._send)) is not None:
+                    try:
+                        await waiting
+                    except asyncio.CancelledError as cancelled:
+                        if not self._cancel_pushed(cancelled):
+                            raise
             except asyncio.CancelledError:
                 is_ours = self._is_stalled and task is not None and task.cancelling() <= before + 1
                 if not is_ours and not await self._send_end():
@@ -112,13 +122,18 @@ class StreamResponse:
                 task.uncancel()
 
     async def _send_rest(self, send: Send) -> None:
+        while (waiting := await self._send_ready(send)) is not None:
+            await waiting
+
+    async def _send_ready(self, send: Send) -> Awaitable[None] | None:
+        """Sends what is ready, and returns what to wait for before the rest; None at the end."""
         start, self._start = self._start, None
         if start is not None:
             await send(start)
-            del start  # and all else that an idle stream need not keep
+            del start  # which nothing needs while the server is sending the rest
             self._is_resumable = True
         elif not self._is_resumable:
-            return
+            return None
         source, chunks = self._stream.source, self._chunks
         while True:
             if chunks is not None and chunks.has_pushed:
@@ -132,29 +147,26 @@ class StreamResponse:
                 self._is_resumable = not is_last
                 await send({"type": "http.response.body", "body": chunk, "more_body": not is_last})
                 if is_last:
-                    return
-            del chunk
+                    return None
             if chunks is None:
                 chunks = self._chunks = PushedStream(source, self._task, self._send)
             # Not pushed is what a cancelled stream has left, whose `send` has a time limit.
             waiting = chunks.wait(size) if send is not self._send else chunks.wait_pushed(size)
             if waiting is not None:
-                try:
-                    await waiting
-                except asyncio.CancelledError as cancelled:
-                    if not self._cancel_pushed(chunks, cancelled):
-                        raise
+                return waiting
         self._is_resumable = False
         await send({"type": "http.response.body", "body": b""})
+        return None
 
-    def _cancel_pushed(self, chunks: PushedStream, cancelled: asyncio.CancelledError) -> bool:
+    def _cancel_pushed(self, cancelled: asyncio.CancelledError) -> bool:
         """Has a cancellation reach the pushed `send` that waits, which may have a timeout of its own.
 
         Returns False if none waits.
         """
-        chunks.stop_pushing()
-        task = self._task
-        if task is None or not chunks.is_sending:
+        task, chunks = self._task, self._chunks
+        if chunks is not None:
+            chunks.stop_pushing()
+        if task is None or chunks is None or not chunks.is_sending:
             return False
         task.uncancel()
         task.cancel(*cancelled.args[:1])  # at its next wait, which is that of the pushed `send`
@@ -171,12 +183,28 @@ class StreamResponse:
         self._watching = None
         # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
         # `http.disconnect` is immediate.
-        self._watcher = asyncio.ensure_future(wait_for_disconnect(self._receive, has_body_ended=self._has_body_ended))
-        self._watcher.add_done_callback(self._disconnected)
+        self._watch_client(
+            receive_next(self._receive)
+            if self._has_body_ended
+            else wait_for_disconnect(self._receive, has_body_ended=False)
+        )
         self._stream.on_stalled(self._abort_threadsafe)
 
-    def _disconnected(self, _: asyncio.Future[None]) -> None:
-        self._close()
+    def _watch_client(self, waiting: Coroutine[Any, Any, Message | None]) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(waiting, name=_WATCHER_NAME)
+        self._watcher.add_done_callback(self._received)
+
+    def _received(self, watcher: asyncio.Task[Message | None]) -> None:
+        rest = None
+        try:
+            message = None if watcher.cancelled() else watcher.result()
+            if message is not None and message["type"] != "http.disconnect":
+                rest = wait_for_disconnect(self._receive, has_body_ended=True, message=message)
+        finally:
+            if rest is None:
+                self._close()
+            else:
+                self._watch_client(rest)
 
     def _close(self) -> None:
         if self._chunks is None:
