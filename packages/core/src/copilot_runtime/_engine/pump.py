@@ -33,6 +33,7 @@ def pump(iterator: Any, feed_all: FeedAll, flush: Callable[[], None]) -> Generat
     is_closed = False
     try:
         feeding = feed_all(iterator if is_generator else _Events(iterator))
+        del feed_all  # a bound method, which would take memory for as long as the agent waits
         try:
             signal = feeding.send(None)
             while True:

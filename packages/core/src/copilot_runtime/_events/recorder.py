@@ -278,7 +278,9 @@ class RunRecorder(ProtocolState):
                 until_turn = max_bytes
                 await asyncio.sleep(0)
                 continue
-            if (self.feed(event) if self._streams else self._feed(event)) >= max_bytes:
+            size = self.feed(event) if self._streams else self._feed(event)
+            del event  # which would be kept for as long as the next one is waited for
+            if size >= max_bytes:
                 await asyncio.sleep(0)
             stream = self._stream
             if stream is None:
