@@ -136,9 +136,10 @@ class Compactor:
 
     def compacted(self) -> CompactedFrames:
         """Returns the compacted run. To be called once, at the end."""
-        for group in (self.texts, self.open_calls):
-            for identity in list(group):
-                self.close(group.pop(identity))
+        if self.texts or self.open_calls:
+            for group in (self.texts, self.open_calls):
+                for identity in list(group):
+                    self.close(group.pop(identity))
         if self._states is not None:  # of a run that never reached a terminal event
             self.out += [record.frame for record in self._states]
             self._is_disordered = True
@@ -178,9 +179,8 @@ class Compactor:
             self._states = []
         self._states.append(CompactedFrame(number, frame))
 
-    def place_terminal(self, frame: bytes) -> None:
+    def place_terminal(self, frame: bytes, place: list[Piece]) -> None:
         """Places a terminal event, and before it the state that all state events make."""
-        place = self.next_place()
         if self._states is not None:
             states, self._states = self._states, None
             self._is_disordered = True

@@ -95,7 +95,7 @@ class ProtocolState(Compactor):
     __slots__ = ("calls", "has_run_error", "is_resuming", "phase", "resumed_run", "spans", "steps")
 
     def __init__(self, prefix: bytes = b"", *, is_resuming: bool = False) -> None:
-        super().__init__(prefix)
+        Compactor.__init__(self, prefix)  # as in `RunRecorder`
         self.is_resuming = is_resuming
         self.phase = NEW
         self.calls: dict[str, bool] = {}
@@ -144,13 +144,13 @@ def _run_finished(state: ProtocolState, number: int, event: Event, frame: bytes)
         still_open = [*state.texts, *state.open_calls, *(step.name for step in state.steps)]
         raise InvalidEventError(f"RUN_FINISHED is not allowed while {', '.join(map(repr, still_open))} is open")
     state.phase = FINISHED
-    state.place_terminal(frame)
+    state.place_terminal(frame, state.out)
 
 
 def _run_error(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
     state.phase = FAILED
     state.has_run_error = True
-    state.place_terminal(frame)
+    state.place_terminal(frame, state.next_place())
 
 
 def _state(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:

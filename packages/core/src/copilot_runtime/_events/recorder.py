@@ -154,7 +154,8 @@ class RunRecorder(ProtocolState):
         known_message_ids: Set[str] = frozenset(),
         is_resuming: bool = False,
     ) -> None:
-        super().__init__(b"" if ordinal is None else id_prefix(ordinal), is_resuming=is_resuming)
+        # Not by `super`, which takes as long as the rest of it, for each run.
+        ProtocolState.__init__(self, b"" if ordinal is None else id_prefix(ordinal), is_resuming=is_resuming)
         self._input_echo = input_echo
         self._known_message_ids = known_message_ids
         # Most runs need neither of these, and thousands of runs may be idle at a time.
@@ -426,14 +427,14 @@ class RunRecorder(ProtocolState):
 
     def end(self, ending: RunEnding, thread_id: str, run_id: str) -> RecordedEnd:
         """Completes a run that its agent left unfinished, takes the pending frames, and ends the recording."""
-        number, last_agent_event, had_ended = self.number, self.last_agent_event, self.has_ended
-        was_empty = number == 0
+        last_agent_event, had_ended = self.last_agent_event, self.has_ended
+        was_empty = self._number % FIRST_REAPER_NUMBER == 0
         if not had_ended:
             self.complete(ending, thread_id, run_id)
-            number = self.number
         has_failed = self.phase is FAILED
         self.seal()
         pieces, size, has_bursts = self.take()
+        number = self._number % FIRST_REAPER_NUMBER
         return RecordedEnd(pieces, size, has_bursts, number, last_agent_event, was_empty, had_ended, has_failed)
 
     def drain(self) -> list[bytes]:
