@@ -174,7 +174,9 @@ class Compactor:
             self._leader = None
 
     def keep_state(self, number: int, frame: bytes) -> None:
-        """Keeps a state event until the run's terminal one."""
+        """Keeps a state event until the run's terminal one, unless the run is not replayed."""
+        if not self.prefix:
+            return
         if self._states is None:
             self._states = []
         self._states.append(CompactedFrame(number, frame))

@@ -72,7 +72,7 @@ class DeltaStream:
     Args:
         deltas: the type of its deltas.
         identity: its id.
-        prefix: how the ids of the run's frames start.
+        prefix: how the ids of the run's frames start; empty for a run that is not replayed.
         frame: that of its start event.
         place: where a replay has its deltas as they were, which those of reasoning are; None if they are merged.
     """
@@ -127,7 +127,9 @@ class DeltaStream:
         message if ``read_others``, called with their fields, returns ``others``; ``delta_field`` has their string."""
 
     def append_delta(self, number: int, event: Event, frame: bytes) -> DeltaStream:
-        """Merges a delta. Returns this stream."""
+        """Merges a delta, unless its run is not replayed. Returns this stream."""
+        if not self.before:
+            return self
         if not self.deltas:
             self.first = frame
         self.deltas.append(event["delta"])
