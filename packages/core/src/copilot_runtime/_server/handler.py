@@ -84,7 +84,8 @@ class CopilotHandler:
         self._refused_origins = RefusedOrigins(cors)
         self._hooks = hooks
         self._playground = playground
-        self._has_hooks = hooks != RuntimeHooks()
+        called = (hooks.on_request, hooks.on_before_handler, hooks.on_response, hooks.on_error)
+        self._has_hooks = any(hook is not None for hook in called)  # not by ==, which a hook may have of its own
         self._is_plain = cors is None and not self._has_hooks
         self._health = HealthCheck(runtime) if runtime.healthz else None
 
