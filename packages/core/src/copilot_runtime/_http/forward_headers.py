@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .. import _validation as validation
 from .headers import Headers
-from .kept_results import KeptResults, kept_by_names
+from .kept_results import kept_by_names
 from .proxy_headers import DENIED_NAMES, DENIED_PREFIXES
 
 
@@ -33,22 +33,22 @@ class ForwardHeaders:
     deny_prefixes: Sequence[str] = ()
     use_default_denylist: bool = True
 
-    _selected: KeptResults[tuple[str, ...], tuple[str, ...]] = dataclasses.field(init=False, repr=False, compare=False)
-    """The names to forward, by all names of a request."""
-
     def __post_init__(self) -> None:
         for field in ("allow", "deny", "deny_prefixes"):
             names = validation.check_names(f"ForwardHeaders: {field}", getattr(self, field))
             object.__setattr__(self, field, _normalize(names))
         validation.check_bool("ForwardHeaders: use_default_denylist", self.use_default_denylist)
-        object.__setattr__(self, "_selected", kept_by_names(self._select_names))
 
     def select(self, headers: Headers) -> dict[str, str]:
         """Returns the headers to forward, by lower-case name."""
-        names = self._selected[headers.names()]
-        return {name: headers[name] for name in names} if names else {}
+        return {name: headers[name] for name in self.select_names(headers.names())}
 
-    def _select_names(self, names: Sequence[str]) -> tuple[str, ...]:
+    def select_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Returns the names of the headers to forward.
+
+        Args:
+            names: those of a request's headers, in lower case.
+        """
         if self.allow:
             allowed = [name for name in names if name in self.allow]
         else:
@@ -61,6 +61,24 @@ class ForwardHeaders:
         if self.allow or not self.use_default_denylist:
             return False
         return name in DENIED_NAMES or name.startswith(DENIED_PREFIXES)
+
+
+class HeaderSelector:
+    """Selects the headers to forward, and keeps their names from request to request.
+
+    Args:
+        config: which to forward.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, config: ForwardHeaders) -> None:
+        self._names = kept_by_names(config.select_names)
+
+    def select(self, headers: Headers) -> dict[str, str]:
+        """Returns what `ForwardHeaders.select` does."""
+        names = self._names[headers.names()]
+        return {name: headers[name] for name in names} if names else {}
 
 
 def _normalize(names: Iterable[str]) -> tuple[str, ...]:

@@ -51,15 +51,10 @@ class InputLimits:
     max_context: int = 1_000
     max_resume: int = 1_000
     max_depth: int = 100
-    _small_size: int = dataclasses.field(init=False, repr=False, compare=False)
-    """How many bytes a plain input may have for none of its lists to be too long."""
 
     def __post_init__(self) -> None:
-        limits = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
-        for name, value in limits.items():
-            validation.check_number(f"InputLimits: {name}", value, minimum=1, integer=True)
-        items = min(value for name, value in limits.items() if name != "max_depth")
-        object.__setattr__(self, "_small_size", items * _SMALLEST_ITEM)
+        for field in dataclasses.fields(self):
+            validation.check_number(f"InputLimits: {field.name}", getattr(self, field.name), minimum=1, integer=True)
 
     def have_room(self, size: int, nested_size: int) -> bool:
         """Returns whether a plain input exceeds no limit, as far as its size tells: `check` would find nothing.
@@ -68,7 +63,14 @@ class InputLimits:
             size: how many bytes its body has.
             nested_size: how many bytes that part of it has which `check` calls ``nested``.
         """
-        return size <= self._small_size and FLAT_DEPTH + nested_size // 2 <= self.max_depth
+        items = size // _SMALLEST_ITEM  # at most; none of them a response to an interrupt, which is not plain
+        return (
+            items <= self.max_messages
+            and items <= self.max_parts
+            and items <= self.max_tools
+            and items <= self.max_context
+            and FLAT_DEPTH + nested_size // 2 <= self.max_depth
+        )
 
     def check(self, wire: Any, body: bytes, *, nested: bytes | None = None) -> int:
         """Returns how many content parts and tool calls the messages of an input have.

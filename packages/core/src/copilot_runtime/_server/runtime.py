@@ -13,7 +13,7 @@ from .._concurrency import driver, loops
 from .._concurrency.worker_pools import IDENTIFY_USER
 from .._engine import Engine, EngineOptions, RunEndHook, RunRequest
 from .._http.body_readers import BodyBudget, BodyLimits
-from .._http.forward_headers import ForwardHeaders
+from .._http.forward_headers import ForwardHeaders, HeaderSelector
 from .._http.types import Request
 from .._http.url_safety import WEB_SCHEMES
 from .._lazy_exports import LazyModule
@@ -130,6 +130,7 @@ class CopilotRuntime:
     thread_access: ThreadAccess
     transcription_service: TranscriptionService | None
     forward_headers: ForwardHeaders
+    header_selector: HeaderSelector
     max_body_bytes: int
     body_limits: BodyLimits
     input_limits: InputLimits
@@ -227,6 +228,7 @@ class CopilotRuntime:
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service
         self.forward_headers = forward_headers or ForwardHeaders()
+        self.header_selector = HeaderSelector(self.forward_headers)
         self.max_body_bytes = max_body_bytes
         self.body_limits = BodyLimits(
             max_bytes=max_body_bytes,
