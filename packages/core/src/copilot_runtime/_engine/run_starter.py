@@ -13,6 +13,7 @@ from .._concurrency import driver, loops
 from .._events import InputEcho, RunRecorder, encode_echo
 from .._users import ANONYMOUS_OWNER
 from ..agents._base import agent_callable
+from ..stores._known_ids import current_ids
 from ..stores.protocol import (
     ActiveRun,
     Lease,
@@ -304,9 +305,8 @@ def _echo_input(request: RunRequest, in_events: Set[str], in_inputs: Set[str]) -
     members = body.members
     messages = members["messages"]
     if in_events or in_inputs:
-        ids = {message["id"] for message in messages}
-        known = (in_events & ids) | (in_inputs & ids)  # at once, since a set of a store may not be one of Python's
-        new = [message for message in messages if message["id"] not in known]
+        in_events, in_inputs = current_ids(in_events), current_ids(in_inputs)
+        new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
         if len(new) < len(messages):
             members = {**members, "messages": new}
     # Nothing needs them again before the end of the run.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import NamedTuple
+
+from ._known_ids import KnownIds
 
 _TEXT_BYTES = 49
 _WIDE_BYTES = 2  # a character of most alphabets
@@ -32,84 +34,6 @@ def ids_size(ids: Collection[str]) -> int:
 
 IdsByRun = Mapping[int, Sequence[str]]
 """Ids by the ordinal of their run."""
-
-
-class KnownIds(Set[str]):
-    """The ids that a thread has at one moment.
-
-    All moments of a thread share one dictionary, which has the ids of the last one; an earlier one knows by what the
-    next one differs. So nothing is copied when a run ends, and nothing changes for those who look at earlier ids, which
-    hardly anybody does: a thread has one run at a time.
-
-    Args:
-        ids: The dictionary.
-    """
-
-    __slots__ = ("_added", "_ids", "_next", "_removed")
-
-    def __init__(self, ids: dict[str, int]) -> None:
-        self._ids = ids
-        self._next: KnownIds | None = None
-        self._added: Set[str]
-        """The ids that the next moment has and this one does not."""
-        self._removed: Set[str]
-        """Ids that this moment has, at least those that the next one does not have."""
-
-    def begin_next(self, added: Set[str], removed: Set[str]) -> KnownIds:
-        """Returns the next moment, at which the dictionary may be changed.
-
-        Args:
-            added: The ids that will be added.
-            removed: Those that will be removed, and those that will not be there for a while meanwhile.
-        """
-        self._added, self._removed = added, removed
-        self._next = KnownIds(self._ids)
-        return self._next
-
-    # Others may change the dictionary meanwhile. So what it has is looked up first, and then what has changed: to undo
-    # a change that is not there yet does nothing.
-
-    def __contains__(self, text: object) -> bool:
-        is_known = text in self._ids
-        moment = self
-        while (later := moment._next) is not None:
-            if text in moment._added:
-                return False
-            if text in moment._removed:
-                return True
-            moment = later
-        return is_known
-
-    def __and__(self, other: Iterable[object]) -> Set[str]:
-        found = self._ids.keys() & other
-        return found if self._next is None else self._all() & set(other)
-
-    __rand__ = __and__
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        count = len(self._ids)
-        return count if self._next is None else len(self._all())
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._all()!r})"
-
-    @classmethod
-    def _from_iterable(cls, texts: Iterable[str]) -> Set[str]:  # type: ignore[override]
-        return set(texts)  # of operators: the result belongs to no thread
-
-    def _all(self) -> set[str]:
-        found = set(self._ids)
-        moment, changes = self, []
-        while (later := moment._next) is not None:
-            changes.append((moment._added, moment._removed))
-            moment = later
-        for added, removed in reversed(changes):
-            found -= added
-            found |= removed
-        return found
 
 
 class MessageIds:
@@ -147,12 +71,13 @@ class MessageIds:
         if not ids:
             return 0
         last_runs = self._last_runs
-        again = last_runs.keys() & ids
-        added = ids - again
-        self.known = self.known.begin_next(added, again)
-        for text in again:  # which moves to the end
-            del last_runs[text]
-        last_runs.update(dict.fromkeys(ids, ordinal))
+        ids = frozenset(ids)
+        added = ids.difference(last_runs)
+        self.known = self.known.begin_next(added, ids)
+        for text in ids:
+            if text in last_runs:
+                del last_runs[text]  # since it moves to the end
+            last_runs[text] = ordinal
         return ids_size(added)
 
     def remove_until(self, ordinal: int) -> int:
