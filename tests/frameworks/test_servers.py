@@ -66,6 +66,11 @@ ENDINGS = {
 }
 
 
+WAITS_FOR_READERS = {"hypercorn", "hypercorn-django"} if sys.version_info >= (3, 12, 1) else set[str]()
+"""Servers whose limit is without effect: from that Python on, hypercorn 0.18 waits for its connections before it
+cancels what they serve (https://github.com/pgjones/hypercorn/issues/308)."""
+
+
 @contextlib.contextmanager
 def serve(adapter: str, command: Sequence[str], port: int, store: SharedStore) -> Iterator[RunningServer]:
     env = {STORE: store.url(lease_seconds=LEASE_SECONDS), SHUTDOWN_GRACE: GRACE}
@@ -99,7 +104,10 @@ def test_sigterm_leaves_runs_what_the_server_allows(name: str, shared_store: Sha
             leave_run(client, "left", n=3, interval=0.2)
             server.process.send_signal(signal.SIGTERM)
             assert last_outcome(kept) == "RUN_FINISHED"
-            assert last_outcome(endless) == stream
+            if name in WAITS_FOR_READERS:
+                frames_until(endless, 200)  # for longer than it is to wait
+            else:
+                assert last_outcome(endless) == stream
         server.process.wait(STOP_SECONDS)
     assert [outcome(stored_end(shared_store, thread)) for thread in ("kept", "left")] == ["RUN_FINISHED"] * 2
     if stored is None:
