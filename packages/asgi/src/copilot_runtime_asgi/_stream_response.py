@@ -84,8 +84,8 @@ class StreamResponse:
         self._watcher: asyncio.Task[Message | None] | None = None
         self._is_stalled = False
         self._is_resumable = False
-        """Whether a cancelled response may send what is left. Not while the server sends the headers or the end: it is not
-        known whether they have been sent then."""
+        """Whether a cancelled response may send what is left. Not while the server sends the headers or the end: it is
+        not known whether they have been sent then."""
 
     async def send(self) -> None:
         """Sends all of it, unless the client disconnects or does not read."""
