@@ -62,6 +62,9 @@ ADAPTER_MODULES: Mapping[str, Sequence[str]] = {
 }
 """What each adapter imports, with its framework."""
 
+APPLICATION_MODULES = ("ag_ui.core",)
+"""What nearly every application of the tests imports: the models of its agents, most of what is left of its start."""
+
 
 class ForkedProcess:
     """A started process, with the members of `subprocess.Popen` that the tests of servers use."""
@@ -149,7 +152,7 @@ def fork_server(adapter: str, server: str, imports: Iterable[str] = ()) -> ForkS
 
 @functools.cache
 def _fork_server(adapter: str, server: str, imports: frozenset[str]) -> ForkServer:
-    return ForkServer((*SERVER_MODULES[server], *ADAPTER_MODULES[adapter], *imports))
+    return ForkServer((*SERVER_MODULES[server], *ADAPTER_MODULES[adapter], *APPLICATION_MODULES, *imports))
 
 
 def _receive(orders: socket.socket) -> tuple[list[str], dict[str, str], str, list[int]] | None:
