@@ -16,6 +16,7 @@ import functools
 import gc
 import importlib
 import json
+import multiprocessing.context
 import os
 import runpy
 import signal
@@ -24,6 +25,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,6 +170,25 @@ def _receive(orders: socket.socket) -> tuple[list[str], dict[str, str], str, lis
     return (*json.loads(order), descriptors)
 
 
+class _Worker(multiprocessing.context.ForkProcess):
+    """A worker of uvicorn, as if it was spawned: its parent has loaded nothing of the application."""
+
+    def run(self) -> None:
+        from uvicorn.supervisors.multiprocess import SIGNALS  # which the parent handles
+
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        super().run()
+
+
+def _fork_workers() -> None:
+    """Has uvicorn fork its workers. It would spawn them, and each would import everything by itself."""
+    from uvicorn import _subprocess
+
+    vars(_subprocess)["spawn"] = SimpleNamespace(Process=_Worker)
+
+
 def _run(arguments: list[str], env: dict[str, str], folder: str, log: int, channel: socket.socket) -> NoReturn:
     os.setsid()
     with channel:
@@ -187,6 +208,8 @@ def main() -> None:
     descriptor, *modules = sys.argv[1:]
     for module in modules:
         importlib.import_module(module)
+    if "uvicorn" in sys.modules:
+        _fork_workers()
     # What is there now is there for good, and need not be looked at by the collectors of all that are forked.
     gc.collect()
     gc.freeze()
