@@ -36,7 +36,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, RunningServer]
 
 
 @pytest.mark.requirement("FUZZ-01")
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", [STORES[0], pytest.param(STORES[1], marks=pytest.mark.one_of_each_stack)])
 def test_fuzz_campaign(server: tuple[str, RunningServer], store: str) -> None:
     adapter, running = server
     result = attack(running, Options(requests=REQUESTS, seed=SEED, adapter=adapter, store=store))
