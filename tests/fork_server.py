@@ -31,6 +31,7 @@ from typing import IO, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 
 SERVER_MODULES: Mapping[str, Sequence[str]] = {
+    "daphne": ("autobahn.websocket.protocol", "twisted.internet.asyncioreactor", "twisted.web.http"),
     "gthread": ("gunicorn.app.wsgiapp", "gunicorn.workers.gthread"),
     "sync": ("gunicorn.app.wsgiapp", "gunicorn.workers.sync"),
     "uvicorn": (
@@ -43,7 +44,8 @@ SERVER_MODULES: Mapping[str, Sequence[str]] = {
     "waitress": ("waitress.runner", "waitress.server"),
     "wsgiref": ("wsgiref.simple_server",),
 }
-"""What each server imports. gevent and Daphne are missing: what they import changes other modules."""
+"""What each server imports. gevent is missing: what it imports changes other modules. Of Daphne it is only what makes
+no event loop when it is imported."""
 
 _DJANGO = (
     "django.contrib.staticfiles.handlers",
