@@ -117,7 +117,7 @@ class CopilotASGIApp:
                     if not runtime.is_shutting_down:
                         raise
             else:
-                await StreamResponse(
+                sending = StreamResponse(
                     start,
                     stream,
                     receive,
@@ -125,7 +125,10 @@ class CopilotASGIApp:
                     runtime,
                     is_endless=stream is content,
                     has_body_ended=body is not None and body.has_ended,
-                ).send()
+                )
+                # Thousands of streams may be idle, and they need none of these.
+                del body, response, headers, start, content, stream
+                await sending.send()
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self, cast, overload
 
 from .deltas import DeltaStream
@@ -94,6 +95,10 @@ def _parse_number(frame: bytes) -> int:
     return int(number.removesuffix(COMPACTED_SUFFIX))
 
 
+NONE_OPEN: Any = MappingProxyType({})
+"""In place of a dictionary until something is opened: an empty one takes memory, and thousands of runs may be idle."""
+
+
 class Compactor:
     """What a replay sends of a run, whose events put their frames there (`protocol_state`).
 
@@ -118,7 +123,7 @@ class Compactor:
         self.prefix = prefix
         self.texts: dict[str, DeltaStream] = {}
         """Open text messages, in the order in which they were opened."""
-        self.open_calls: dict[str, DeltaStream] = {}
+        self.open_calls: dict[str, DeltaStream] = NONE_OPEN
         """Tool calls without an end, in that order."""
         self.out: list[Piece] = []
         """Frames alone: their numbers, which are in their ids, are needed for those of few runs."""

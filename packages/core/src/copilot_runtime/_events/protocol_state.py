@@ -36,7 +36,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .compaction import Compactor
+from .compaction import NONE_OPEN, Compactor
 from .deltas import DELTA_TYPES, DeltaStream
 from .sse import Event, InvalidEventError
 
@@ -98,12 +98,12 @@ class ProtocolState(Compactor):
         Compactor.__init__(self, prefix)  # as in `RunRecorder`
         self.is_resuming = is_resuming
         self.phase = NEW
-        self.calls: dict[str, bool] = {}
+        self.calls: dict[str, bool] = NONE_OPEN
         """Tool calls that lack their end or their result, in the order in which they were opened. The values say
         whether the result has come."""
-        self.steps: dict[Step, None] = {}
+        self.steps: dict[Step, None] = NONE_OPEN
         """Open steps, in the order in which they were opened."""
-        self.spans: dict[Span, None] = {}
+        self.spans: dict[Span, None] = NONE_OPEN
         """What else is open, in the order in which it was opened."""
         self.resumed_run: Event | None = None
         """The RUN_STARTED of a run with which the client has responded to interrupts."""
@@ -127,8 +127,10 @@ def _run_started(state: ProtocolState, number: int, event: Event, frame: bytes) 
         raise InvalidEventError("RUN_STARTED is not allowed before the current run has ended")
     if state.phase is not NEW:
         # All else was closed before the terminal event of an earlier run; its calls may have been left to the client.
-        state.calls.clear()
-        state.spans.clear()
+        if state.calls:
+            state.calls.clear()
+        if state.spans:
+            state.spans.clear()
     state.phase = RUNNING
     is_resuming = state.is_resuming
     if not is_resuming and "input" in event:
@@ -190,6 +192,10 @@ def _call_start(state: ProtocolState, number: int, event: Event, frame: bytes) -
     call = event["toolCallId"]
     if call in state.open_calls:
         raise InvalidEventError(f"TOOL_CALL_START for tool call {call!r}, which is already open")
+    if state.open_calls is NONE_OPEN:
+        state.open_calls = {}
+    if state.calls is NONE_OPEN:
+        state.calls = {}
     opened = state.open_calls[call] = DeltaStream(_CALL, call, state.prefix, frame)
     state.calls.setdefault(call, False)
     return opened
@@ -232,14 +238,16 @@ def _call_result(state: ProtocolState, event: Event) -> None:
     call = event["toolCallId"]
     if call in state.open_calls:
         state.calls[call] = True
-    else:
-        state.calls.pop(call, None)
+    elif call in state.calls:
+        del state.calls[call]
 
 
 def _step_started(state: ProtocolState, event: Event) -> None:
     step = Step(event["stepName"], event.get("subagentRunId"))
     if step in state.steps:
         raise InvalidEventError(f"STEP_STARTED for step {step.name!r}, which is already open")
+    if state.steps is NONE_OPEN:
+        state.steps = {}
     state.steps[step] = None
 
 
@@ -252,6 +260,8 @@ def _step_finished(state: ProtocolState, event: Event) -> None:
 
 def _open_span(end: str, member: str) -> Transition:
     def change(state: ProtocolState, event: Event) -> None:
+        if state.spans is NONE_OPEN:
+            state.spans = {}
         state.spans[Span(end, member, event[member])] = None
 
     return _passing_on(change)
@@ -259,7 +269,8 @@ def _open_span(end: str, member: str) -> Transition:
 
 def _close_span(end: str, member: str) -> Transition:
     def change(state: ProtocolState, event: Event) -> None:
-        state.spans.pop(Span(end, member, event[member]), None)
+        if state.spans:
+            state.spans.pop(Span(end, member, event[member]), None)
 
     return _passing_on(change)
 
