@@ -356,6 +356,27 @@ def test_a_cached_property_of_a_model_is_not_a_member() -> None:
     assert shown([STARTED, text("START"), model, model])[2:] == [text("CONTENT"), text("CONTENT")]
 
 
+def test_members_of_a_model_have_the_order_of_its_fields() -> None:
+    model = MODELS["TEXT_MESSAGE_START"](message_id="m", role="user")
+    model.__dict__["message_id"] = model.__dict__.pop("message_id")
+    assert [list(event) for event in shown([STARTED, model])[1:2]] == [["type", "role", "messageId"]]
+    usual = MODELS["TEXT_MESSAGE_START"](message_id="m", role="user")
+    assert list(shown([STARTED, usual])[1]) == ["type", "messageId", "role"]
+
+
+def test_a_model_with_a_value_that_cannot_be_compared_is_read_like_any_other() -> None:
+    class Incomparable(dict[str, int]):
+        __hash__ = None  # type: ignore[assignment]
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("not comparable")
+
+    model = MODELS["TEXT_MESSAGE_START"].model_construct(
+        type=EventType.TEXT_MESSAGE_START, message_id="m", role="user", raw_event=Incomparable(k=1)
+    )
+    assert shown([STARTED, model])[1] == text("START", role="user", rawEvent={"k": 1})
+
+
 def test_later_changes_to_an_event_have_no_effect() -> None:
     event = {"type": "STATE_SNAPSHOT", "snapshot": {"items": []}}
     recorder, _ = recorded([STARTED, event])
