@@ -584,7 +584,7 @@ def test_reader_that_is_closed_in_a_large_frame_drops_it(life: Life) -> None:
 
 
 def test_slow_reader_that_is_evicted_in_a_large_burst_receives_whole_frames(life: Life) -> None:
-    frames = [b"data: %d\n\n" % number for number in range(reader_module.MAX_CHUNK_BYTES // 4)]
+    frames = [b'data: {"type":"%d"}\n\n' % number for number in range(reader_module.MAX_CHUNK_BYTES // 8)]
     log = log_of()
     log.extend([Burst(b"".join(frames), len(frames))], has_bursts=True)
     reader = life.reader(log)
@@ -753,6 +753,18 @@ def test_slow_reader_that_reads_the_end_as_it_is_evicted_gets_no_error(size: int
     reader.evict()
     assert b"".join(received) == b"".join(log.frames)
     assert reader.is_at_end
+    assert reader.read_available() is None
+
+
+@pytest.mark.parametrize("end", [RunReader.cut, RunReader.evict])
+def test_reader_that_is_ended_between_the_last_frame_and_the_end_of_the_log_gets_no_error(
+    end: Callable[[RunReader], None], life: Life
+) -> None:
+    frame = b'data: {"type":"RUN_FINISHED","threadId":"t","runId":"r"}\n\n'
+    log = log_of(frame)
+    reader = life.reader(log)
+    assert reader.read_available() == frame
+    end(reader)
     assert reader.read_available() is None
 
 

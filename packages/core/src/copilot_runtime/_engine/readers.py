@@ -331,7 +331,7 @@ class RunReader(BaseReader):
     def read_available(self) -> bytes | None:
         """Returns what any reader does. In one piece for most runs: all that has come, or a paced run's next event."""
         log, at = self._log, self._at
-        if self._is_following and log is not None and not (self._rest or log.is_foreign):
+        if self._is_following and log is not None and not (self._rest_sent or log.is_foreign):
             pieces, chunk = log.pieces, b""
             count = len(pieces)
             if count == at + 1:
@@ -352,7 +352,7 @@ class RunReader(BaseReader):
     def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Does what any reader does. In one piece for who has been notified, and goes on waiting."""
         log = self._followed
-        if log is not None and is_lasting and len(log.pieces) == self._at and not (self._rest or log.ended):
+        if log is not None and is_lasting and len(log.pieces) == self._at and not (self._rest_sent or log.ended):
             self.sending_ticks = -1
             return True
         # Before the look, so that whoever has something else read after it takes this away.
@@ -408,7 +408,7 @@ class RunReader(BaseReader):
     def _read_nothing(self, *, ended: bool) -> bytes | None:
         """Returns what there is to send although all of the log has been read."""
         if not ended and self._is_cut:
-            return self._end_with(_CUT_FRAME)
+            return None if self._has_read_all() else self._end_with(_CUT_FRAME)
         return None if ended else self._keep_alive()
 
     def _end_with(self, frame: bytes) -> bytes:
@@ -449,14 +449,15 @@ class RunReader(BaseReader):
 
     def _end_of(self, log: RunLog) -> float:
         """Returns how many pieces of a log there are to look at."""
-        return len(log.pieces) if log.ended else math.inf
+        return len(log.pieces) if log.ended or log.has_last_frame else math.inf
 
     def _has_read_all(self) -> bool:
         """Whether nothing is left but a rest. To be called by the thread that reads."""
         log = self._log
         if log is None:
             return self._at >= self._end
-        return log.ended and self._at >= len(log.pieces)
+        # The run may have ended and not yet the log: an error would come after its last frame.
+        return (log.ended or log.has_last_frame) and self._at >= len(log.pieces)
 
     def _drop(self) -> None:
         log, notify = self._log, self._notify

@@ -71,7 +71,8 @@ class ReplayReader(RunReader):
         self._is_following = not (seen or history or skip_duplicates)
 
     def _read(self) -> bytes | None:
-        chunk = self._read_history() if self._history else None
+        # An evicted one may have lost the rest of a frame, which nothing else may follow, and not yet its history.
+        chunk = self._read_history() if self._history and not self._is_evicted else None
         return chunk or super()._read()
 
     def _read_history(self) -> bytes | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from typing import cast
 
 from .._concurrency.waiters import Notify, Waiters
-from .._events import Piece, as_frames, count_frames, find_frame, split_pieces
+from .._events import Piece, as_frames, count_frames, find_frame, is_terminal, last_frame, split_pieces
 from ..stores.protocol import RunKey
 
 _NO_DUPLICATES: Set[int] = frozenset()
@@ -81,6 +81,12 @@ class RunLog(Waiters):
     def frame_count(self) -> int:
         """How many frames there are."""
         return count_frames(self.pieces[:]) if self.has_bursts else len(self.pieces)
+
+    @property
+    def has_last_frame(self) -> bool:
+        """Whether nothing is added any more, though the log may not have ended yet. Decodes a frame."""
+        last = last_frame(self.pieces[-1:])
+        return b"data: " in last and is_terminal(last)
 
     def mark_started(self) -> None:
         """Notifies waiting readers that whatever comes next may take its time."""
