@@ -47,26 +47,36 @@ def files_of_tests(pattern: str = "test_*.py") -> Iterator[Path]:
         yield from (Path(folder, name) for name in fnmatch.filter(names, pattern))
 
 
+def ids_and_names_of(path: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Returns the tests of a file that name each id, and the names of its functions; nothing is imported."""
+    file, ids, names = str(path.relative_to(TESTS)), dict[str, list[str]](), list[str]()
+    for node in ast.walk(parse_source(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.append(node.name)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            marked, test = marked_ids(node.decorator_list), f"{file}::{node.name}"
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            marked, test = marked_ids([node.value]), file
+        else:
+            continue
+        for id in marked:
+            ids.setdefault(id, []).append(test)
+    return ids, names
+
+
 @functools.cache
-def nodes_of_tests() -> list[tuple[str, ast.AST]]:
-    """Returns every node of all test files, with the file's name; nothing is imported."""
-    trees = {str(path.relative_to(TESTS)): parse_source(path) for path in sorted(files_of_tests())}
-    return [(name, node) for name, tree in trees.items() for node in ast.walk(tree)]
+def files_with_ids() -> list[tuple[dict[str, list[str]], list[str]]]:
+    """Returns that of all test files. The trees are not kept: the collector would look at a million nodes each time."""
+    return [ids_and_names_of(path) for path in sorted(files_of_tests())]
 
 
 @functools.cache
 def ids_of_tests() -> dict[str, list[str]]:
     """Returns the tests that name each id."""
     tests: dict[str, list[str]] = {}
-    for name, node in nodes_of_tests():
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            marked, test = marked_ids(node.decorator_list), f"{name}::{node.name}"
-        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
-            marked, test = marked_ids([node.value]), name
-        else:
-            continue
-        for id in marked:
-            tests.setdefault(id, []).append(test)
+    for ids, _ in files_with_ids():
+        for id, named in ids.items():
+            tests.setdefault(id, []).extend(named)
     return tests
 
 
@@ -115,8 +125,7 @@ def test_requirement_ids_in_the_promises_of_security_md_are_known() -> None:
 
 
 def test_options_hooks_and_endpoints_are_in_the_names_of_tests() -> None:
-    functions = [node for _, node in nodes_of_tests() if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    names = " ".join(node.name for node in functions if node.name.startswith("test_"))
+    names = " ".join(name for _, found in files_with_ids() for name in found if name.startswith("test_"))
     options = [name for configurable in CONFIGURABLE for name in inspect.signature(configurable).parameters]
     assert [word for word in (*options, *ENDPOINTS) if word not in names] == []
 
