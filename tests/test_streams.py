@@ -195,11 +195,12 @@ def test_slow_reader_does_not_delay_others(client: Client) -> None:
         assert first.until("RUN_FINISHED")[-2]["type"] == "TEXT_MESSAGE_END"
         assert types(client.run("good", thread))[-1] == "RUN_FINISHED"
         assert len(client.replay("good", thread)) > 32
-        # What it has missed is still there for it, once it reads on.
+        # What it has missed is still there for it, once it reads on, and as fast as it can.
+        slow_reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         slow_reader.settimeout(TIMEOUT_SECONDS)
         rest = bytearray()
         while b"RUN_FINISHED" not in rest[-2000:]:
-            chunk = slow_reader.recv(1 << 16)
+            chunk = slow_reader.recv(1 << 20)
             assert chunk
             rest += chunk
     assert rest.count(b'data: {"type":"CUSTOM"') == 32
