@@ -92,5 +92,8 @@ class RequestBody(ABC):
         """Sets the key of the user whose body it is, among whose bodies it counts if nothing has been read of it."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Called when the request has been handled."""
+    def close(self) -> bytes | None:
+        """Called when the request has been handled.
+
+        Returns what can take the place of this, the whole body, if it was read and was no form of the framework's.
+        """

@@ -132,7 +132,6 @@ class LimitedBody(RequestBody):
         limits: its limits.
     """
 
-    # A run keeps its request, and so the body.
     __slots__ = (
         "_chunks",
         "_data",
@@ -189,11 +188,12 @@ class LimitedBody(RequestBody):
         if not self._size:
             self._owner = owner
 
-    def close(self) -> None:
+    def close(self) -> bytes | None:
         if not self._is_closed:
             self._is_closed = True
             if self._held is not None:
                 self._held.give_back(self._size, self._owner)
+        return self._data if self._form is None else None
 
     # --- for subclasses ---
 
@@ -365,6 +365,8 @@ class SyncBody(LimitedBody):
         return driver.wait_for_request_thread(self._read)
 
     def _read(self) -> bytes:
+        if self._data is not None:
+            return self._data
         self._begin()
         try:
             with self._watch(self.deadline):
@@ -378,6 +380,10 @@ class SyncBody(LimitedBody):
             self._check_deadline()
             raise self._fail(UnreadableBody(str(error))) from error
         return self._finish(self._read_form() if not self._size else None)
+
+    def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
+        del self._source, self._read_form, self._watch  # which a server would keep with the body for as long as a run
+        return super()._finish(form)
 
     def _check_deadline(self) -> None:
         """Raises BodyTimeout if the last wait took too long."""
