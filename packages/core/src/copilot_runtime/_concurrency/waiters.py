@@ -64,7 +64,7 @@ class Waiters:
             self._notify_waiting()
 
     def _notify_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._waiting = self._waiting, None
         # A copy, since a thread that loaded the old set may still add to it; its second look saves it.
         for notify in tuple(waiting or ()):
             notify()
