@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from .._concurrency.waiters import Notify
 from .._events import (
@@ -67,6 +67,9 @@ class BaseReader:
 
     loop: asyncio.AbstractEventLoop
     """The loop whose timers look at it; set when it is opened."""
+
+    reads_from_begin: ClassVar[bool] = False
+    """Whether it is the reader of the request that has begun its run, of which there is one."""
 
     def __init__(self, callbacks: ReaderCallbacks, log: RunLog | None = None) -> None:
         self.log = log
@@ -306,6 +309,8 @@ class RunReader(BaseReader):
         "_is_over",
         "_log",
     )
+
+    reads_from_begin = True
 
     def __init__(self, log: RunLog | None, callbacks: ReaderCallbacks) -> None:
         self._log = log

@@ -45,6 +45,8 @@ class ReplayReader(RunReader):
         "_skip_duplicates",
     )
 
+    reads_from_begin = False
+
     def __init__(
         self,
         *,

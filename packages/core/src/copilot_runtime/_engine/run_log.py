@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import cast
 
+from .._concurrency.process_local import process_rlock
 from .._concurrency.waiters import Notify, Waiters
 from .._events import Piece, as_frames, count_frames, find_frame, is_terminal, last_frame, split_pieces
 from ..stores.protocol import RunKey
@@ -12,19 +13,23 @@ from ..stores.protocol import RunKey
 _NO_DUPLICATES: Set[int] = frozenset()
 """One for all logs, since most have none, and CPython makes a new set of 216 bytes for each ``frozenset()``."""
 
+_joining = process_rlock()
+"""Held while the readers of a log change. Reentrant: an abandoned one is closed wherever the garbage collector runs."""
+
 
 class RunLog(Waiters):
     """Grows at its end and is read from any piece on, on any thread, without a lock. Its waiters wait for changes."""
 
     __slots__ = (
+        "_joined",
         "agent_id",
         "duplicates",
         "ended",
+        "first_reader",
         "has_bursts",
         "is_foreign",
         "is_starting",
         "pieces",
-        "readers",
         "run",
         "run_id",
     )
@@ -46,7 +51,29 @@ class RunLog(Waiters):
         self.is_starting = is_starting
         """Whether the run may have frames before it waits for the first time: readers are notified when it has not."""
         self.ended = False
-        self.readers: set[object] = set()
+        self.first_reader: object | None = None
+        """The reader of the request that has begun the run, for as long as it reads: most logs have no other."""
+        self._joined: tuple[object, ...] = ()
+        """All others. No set, which takes 216 bytes, and thousands of streams may be idle."""
+
+    @property
+    def readers(self) -> Sequence[object]:
+        """Those that read it."""
+        first = self.first_reader
+        return self._joined if first is None else (first, *self._joined)
+
+    def add_reader(self, reader: object) -> None:
+        """Adds the reader of another request than that which has begun the run, from any thread."""
+        with _joining.get():
+            self._joined = (*self._joined, reader)
+
+    def discard_reader(self, reader: object) -> None:
+        """Forgets any reader, from any thread."""
+        if self.first_reader is reader:
+            self.first_reader = None
+        else:
+            with _joining.get():
+                self._joined = tuple([other for other in self._joined if other is not reader])
 
     def extend(self, pieces: Sequence[Piece], *, has_bursts: bool = False) -> None:
         """Adds frames, and notifies waiting readers. ``has_bursts``: whether there may be bursts among them."""

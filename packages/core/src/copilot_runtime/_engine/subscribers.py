@@ -208,7 +208,7 @@ class Subscribers:
         """Counts an ended run, whose frames have ``size`` bytes, as kept in memory by its readers."""
         if size <= UNCOUNTED_BYTES:
             return
-        for reader in list(log.readers):
+        for reader in log.readers:
             if isinstance(reader, BaseReader):
                 self._hold_log(reader, log, size)
 
@@ -223,8 +223,12 @@ class Subscribers:
     def _reader_opened(self, reader: BaseReader) -> None:
         reader.loop = loops.target_loop()
         self._open.add(reader)
-        if reader.log is not None:
-            reader.log.readers.add(reader)
+        log = reader.log
+        if log is not None:
+            if reader.reads_from_begin and log.first_reader is None:
+                log.first_reader = reader
+            else:
+                log.add_reader(reader)
 
     def _history_read(self, reader: BaseReader) -> None:
         self._held.release(reader)
@@ -260,7 +264,7 @@ class Subscribers:
             self._closed.notify()
         log, reader.log = reader.log, None
         if log is not None:
-            log.readers.discard(reader)
+            log.discard_reader(reader)
             if not log.ended:
                 self.reader_left(log)
 
