@@ -119,7 +119,7 @@ class CopilotASGIApp:
             else:
                 sending = StreamResponse(
                     start,
-                    stream,
+                    stream.source,
                     receive,
                     send,
                     runtime,

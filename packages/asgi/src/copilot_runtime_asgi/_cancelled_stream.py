@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from copilot_runtime import CopilotRuntime, EventStream
+from copilot_runtime import CopilotRuntime
+from copilot_runtime.adapters import StreamSource
 
 from ._asgi_types import Message, Send
 
@@ -17,7 +18,7 @@ SEND_SECONDS = 1.0
 
 
 async def send_end(
-    stream: EventStream, send_rest: Callable[[Send], Awaitable[None]], send: Send, runtime: CopilotRuntime
+    source: StreamSource, send_rest: Callable[[Send], Awaitable[None]], send: Send, runtime: CopilotRuntime
 ) -> bool:
     """Sends what a cancelled stream still has, and an end.
 
@@ -25,7 +26,7 @@ async def send_end(
     and a CancelledError would fill their logs. Whatever else cancels, such as `asyncio.timeout`, relies on one.
 
     Args:
-        stream: the stream.
+        source: what the stream is read from.
         send_rest: sends the rest of it.
         send: the server's.
         runtime: the runtime whose stream it is.
@@ -33,7 +34,7 @@ async def send_end(
     cutter = None
     try:
         async with asyncio.timeout(None) as limit:  # a client that does not read would hold up `send` for good
-            cutter = _Cutter(stream, limit, send, runtime)
+            cutter = _Cutter(source, limit, send, runtime)
             try:
                 await send_rest(cutter.send)
             except asyncio.CancelledError:
@@ -51,9 +52,9 @@ async def send_end(
 class _Cutter:
     """Cuts a stream off whose run is not about to end."""
 
-    def __init__(self, stream: EventStream, limit: asyncio.Timeout, send: Send, runtime: CopilotRuntime) -> None:
+    def __init__(self, source: StreamSource, limit: asyncio.Timeout, send: Send, runtime: CopilotRuntime) -> None:
         self.has_shut_down = runtime.is_shutting_down
-        self._stream = stream
+        self._source = source
         self._limit = limit
         self._send = send
         self._runtime = runtime
@@ -67,7 +68,7 @@ class _Cutter:
 
     def cut(self) -> None:
         """Has the stream end with an error, within a limited time."""
-        self._stream.cut()
+        self._source.cut()
         self._limit.reschedule(self._loop.time() + SEND_SECONDS)
 
     def cancel(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import types
 from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import suppress
 from typing import Any
 
-from copilot_runtime import CopilotRuntime, EventStream
+from copilot_runtime import CopilotRuntime
+from copilot_runtime.adapters import StreamSource
 
 from ._asgi_types import Message, Receive, Send
 from ._cancelled_stream import send_end
@@ -34,7 +36,7 @@ class StreamResponse:
 
     Args:
         start: the message with the status and the headers.
-        stream: the body.
+        source: what its body is read from.
         is_endless: whether the stream ends with an event and not by its length.
         has_body_ended: whether all of the request's body has been received.
         receive: the server's, which says when the client has disconnected.
@@ -51,8 +53,8 @@ class StreamResponse:
         "_receive",
         "_runtime",
         "_send",
+        "_source",
         "_start",
-        "_stream",
         "_task",
         "_watcher",
         "_watching",
@@ -61,7 +63,7 @@ class StreamResponse:
     def __init__(
         self,
         start: Message,
-        stream: EventStream,
+        source: StreamSource,
         receive: Receive,
         send: Send,
         runtime: CopilotRuntime,
@@ -70,7 +72,7 @@ class StreamResponse:
         has_body_ended: bool,
     ) -> None:
         self._start: Message | None = start
-        self._stream = stream
+        self._source = source
         self._receive = receive
         self._send = send
         self._runtime = runtime
@@ -134,7 +136,7 @@ class StreamResponse:
             self._is_resumable = True
         elif not self._is_resumable:
             return None
-        source, chunks = self._stream.source, self._chunks
+        source, chunks = self._source, self._chunks
         while True:
             if chunks is not None and chunks.has_pushed:
                 await chunks.finish_pushed()
@@ -177,7 +179,7 @@ class StreamResponse:
         if not self._is_endless:
             return self._runtime.is_shutting_down
         has_client = not self._is_stalled and (self._watcher is None or not self._watcher.done())
-        return has_client and await send_end(self._stream, self._send_rest, self._send, self._runtime)
+        return has_client and await send_end(self._source, self._send_rest, self._send, self._runtime)
 
     def _watch(self) -> None:
         self._watching = None
@@ -188,11 +190,14 @@ class StreamResponse:
             if self._has_body_ended
             else wait_for_disconnect(self._receive, has_body_ended=False)
         )
-        self._stream.on_stalled(self._abort_threadsafe)
+        self._source.on_stalled(self._abort_threadsafe)
 
     def _watch_client(self, waiting: Coroutine[Any, Any, Message | None]) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(waiting, name=_WATCHER_NAME)
-        self._watcher.add_done_callback(self._received)
+        # One context for both, as thousands of streams may be idle. Not by `create_task`: the loop may have a factory
+        # of tasks that takes none.
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        self._watcher = asyncio.Task(waiting, loop=loop, name=_WATCHER_NAME, context=context)
+        self._watcher.add_done_callback(self._received, context=context)
 
     def _received(self, watcher: asyncio.Task[Message | None]) -> None:
         rest = None
@@ -208,7 +213,7 @@ class StreamResponse:
 
     def _close(self) -> None:
         if self._chunks is None:
-            self._stream.source.close()
+            self._source.close()
         else:
             self._chunks.close()  # which ends a wait, too
 

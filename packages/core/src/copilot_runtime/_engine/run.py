@@ -176,7 +176,7 @@ class Run(RunWriter):
     def start(self) -> None:
         """Starts the run, on its loop or, for its loop, on a worker thread."""
         control = self.request.context._control
-        control.agent, control.host = self.request.agent, (self.loop, self.threads)
+        control.agent, control.loop, control.workers = self.request.agent, self.loop, self.threads
         if self.is_on_thread:
             if not self.start_on_thread():
                 loops.create_task_threadsafe(self.loop, self.execute(), after_first_step=self.after_first_step)

@@ -24,14 +24,16 @@ class WorkerThreads(Protocol):
 class RunControl:
     """What the engine and the code of a run share: whether the run is being stopped, and where its code runs."""
 
-    __slots__ = ("_callbacks", "agent", "host", "is_stopping", "threads")
+    __slots__ = ("_callbacks", "agent", "is_stopping", "loop", "threads", "workers")
 
     def __init__(self) -> None:
         self.is_stopping = False
         self.agent: Any = None
         """The agent that the engine calls; None outside of a runtime."""
-        self.host: tuple[asyncio.AbstractEventLoop, WorkerThreads] | None = None
-        """The event loop of the run and the threads for its agent; None outside of a runtime."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop of the run; None outside of a runtime, like the next one."""
+        self.workers: WorkerThreads | None = None
+        """The threads for its agent."""
         self.threads = 0
         """How many of these threads middlewares of the run, and what they are around, have."""
         self._callbacks: tuple[Callable[[], object], ...] = ()

@@ -39,20 +39,19 @@ class RunWorkers:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop of asynchronous functions."""
-        host = self._control.host
-        return loops.background_loop() if host is None else host[0]
+        return self._control.loop or loops.background_loop()
 
     def is_stopping(self) -> bool:
         """Returns whether the run is being stopped."""
         return self._context.stop_requested
 
     async def _start_thread(self, work: Callable[[], None], *, is_first: bool) -> None:
-        host, user = self._control.host, self._context.user
+        workers, user = self._control.workers, self._context.user
         # A run that has a thread must not wait for another: all threads might belong to runs that do.
-        if host is None or not is_first:
+        if workers is None or not is_first:
             loops.start_thread(work, name=_THREAD_NAME)
         else:
-            await host[1].start(work, None if user is None else user.owner_key, name=_THREAD_NAME)
+            await workers.start(work, None if user is None else user.owner_key, name=_THREAD_NAME)
 
     async def open_on_thread(
         self, stack: AsyncExitStack, open_iterable: Callable[[], Any], on_close: Callable[[], object]
