@@ -50,6 +50,9 @@ class DrivenRun(Protocol):
     def feed_threadsafe(self, event: Any, /) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
 
+    def forget_context(self) -> None:
+        """Called when an agent that takes no context waits for the first time."""
+
     @property
     def waits_for_agent(self) -> bool:
         """Whether the agent was asked to stop and is still allowed to react."""
@@ -91,7 +94,7 @@ def drive_agent(run: DrivenRun, events: Any = None) -> Awaitable[None]:
         if signature.kind is CallStyle.ASYNC_GENERATOR:
             events = function(*arguments)
     consuming = (
-        pump(events, run.feed_all, run.flush)
+        pump(events, run.feed_all, run.flush, None if signature.takes_context else run.forget_context)
         if type(events) is AsyncGeneratorType
         else _consume_async(run, arguments, events)
     )

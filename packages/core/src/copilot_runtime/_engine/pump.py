@@ -24,18 +24,22 @@ Less than a chunk of a reader may have, since it is an estimate. A burst of delt
 
 
 @types.coroutine
-def pump(iterator: Any, feed_all: FeedAll, flush: Callable[[], None]) -> Generator[Any, Any, None]:
+def pump(
+    iterator: Any, feed_all: FeedAll, flush: Callable[[], None], waits: Callable[[], None] | None = None
+) -> Generator[Any, Any, None]:
     """Feeds all events, and flushes before every wait of the agent or of ``feed_all``.
 
-    Closes the iterator at the end, if it can be closed.
+    Closes the iterator at the end, if it can be closed. ``waits`` is called at the first wait.
     """
     is_generator = type(iterator) is types.AsyncGeneratorType
     is_closed = False
     try:
         feeding = feed_all(iterator if is_generator else _Events(iterator))
-        del feed_all  # a bound method, which would take memory for as long as the agent waits
         try:
             signal = feeding.send(None)
+            if waits is not None:
+                waits()
+            del feed_all, waits  # bound methods, which would take memory for as long as the agent waits
             while True:
                 flush()
                 try:

@@ -366,6 +366,11 @@ class Run(RunWriter):
         if not self.is_finished:
             self.log.mark_started()
 
+    def forget_context(self) -> None:
+        """Lets go of what only the context of an agent has, which takes none: thousands of runs may be idle."""
+        if not self.may_be_first:  # or the agent that names its thread gets it
+            self.request.context._forget()
+
     # --- stopping ---
 
     @property

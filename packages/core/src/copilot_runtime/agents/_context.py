@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._concurrency import driver
@@ -55,6 +56,10 @@ class RunControl:
         self._callbacks = tuple(each for each in self._callbacks if each != callback)
 
 
+_FORGOTTEN: Mapping[str, object] = {"request": None, "headers": MappingProxyType({}), "body": MappingProxyType({})}
+"""The members of a `RunContext` that nobody will look at."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
     """The context of a run, for the agent that executes it.
@@ -77,6 +82,11 @@ class RunContext:
     debug: bool = False
     open_interrupts: Mapping[str, Mapping[str, Any]] | None = None
     _control: RunControl = dataclasses.field(default_factory=RunControl, repr=False, compare=False)
+
+    def _forget(self) -> None:
+        """Lets go of the request and what has been made of it, in a context that nobody has."""
+        for name, value in _FORGOTTEN.items():
+            object.__setattr__(self, name, value)
 
     @property
     def stop_requested(self) -> bool:
