@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._engine.readers import MAX_CHUNK_BYTES, ReaderCallbacks, RunReader
-from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.run_log import MAX_CHUNK_BYTES, RunLog
 from copilot_runtime._events import KEEP_ALIVE, Burst
 from copilot_runtime_asgi._pushed_stream import PushedStream
 

@@ -669,7 +669,7 @@ def test_slow_reader_gets_nothing_after_slow_reader(life: Life) -> None:
     def read() -> None:
         chunks.extend([reader.read_available(), reader.read_available()])
         log.extend([b"b"])
-        assert not reader.add_waiter(lambda: None, is_lasting=True)
+        assert not reader.add_waiter(lambda *_: None, is_lasting=True)
         chunks.extend([reader.read_more(), reader.read_available()])
 
     reader.dropping = read
@@ -1080,7 +1080,7 @@ def test_lasting_waiter_is_added_whenever_there_is_nothing_to_read(
     reader = life.reader(log)
     woken: list[int] = []
 
-    def notify() -> None:
+    def notify(*_: object) -> None:
         woken.append(1)
 
     assert reader.read_available() == b"a"

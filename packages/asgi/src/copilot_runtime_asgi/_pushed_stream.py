@@ -11,7 +11,7 @@ from typing import Any
 from copilot_runtime.adapters import AsyncStreamIterator, FirstStep, StreamSource
 
 from ._asgi_types import Send
-from ._current_task import swap_current_task
+from ._current_task import get_current_task, set_current_task, unset_current_task
 
 _DONE = object()
 """What no awaitable signals."""
@@ -62,7 +62,7 @@ class PushedStream(AsyncStreamIterator):
         send: the server's.
     """
 
-    __slots__ = ("_context", "_pushed", "_pushing_context", "_send", "_task")
+    __slots__ = ("_context", "_count", "_pushed", "_pushing_context", "_send", "_task")
 
     _loop: asyncio.AbstractEventLoop
 
@@ -76,6 +76,8 @@ class PushedStream(AsyncStreamIterator):
         self._pushing_context: contextvars.Context | None = None
         """The same while the task waits and what comes is to be pushed."""
         self._pushed: PushedMessage | None = None
+        self._count = 0
+        """How many pieces had come in all when something was last pushed; 0 once the source knows."""
 
     @property
     def has_pushed(self) -> bool:
@@ -99,24 +101,35 @@ class PushedStream(AsyncStreamIterator):
         Whoever is cancelled while it waits calls `stop_pushing`.
         """
         waiting = self.wait(size, is_lasting=True)
-        if waiting is not None and waiting is self._future:
+        if waiting is not None and waiting is self._future and self._source.is_pushed:
             self._pushing_context = self._context
         return waiting
 
     def stop_pushing(self) -> None:
         """Has nothing more pushed: the task does not wait any longer."""
         self._pushing_context = None
+        self._mark_pushed()
 
-    def _notify(self) -> None:
+    def _mark_pushed(self) -> None:
+        if self._count:
+            count, self._count = self._count, 0
+            self._source.mark_pushed(count)
+
+    def _notify(self, chunk: bytes | None = None, count: int = 0) -> None:
         context, loop = self._pushing_context, self._loop
-        if context is None or _get_running_loop() is not loop:
+        if context is None or self._is_notifying or _get_running_loop() is not loop:
             super()._notify()
             return
         # What `send` itself causes, even by way of another stream, comes after the message that it is sending.
         self._pushing_context = None
-        current = swap_current_task(loop, self._task)
+        current = get_current_task(loop)
+        set_current_task(loop, self._task)
         try:
-            chunk = self._source.read_more()
+            if chunk is None:  # such as for what another thread has added
+                self._mark_pushed()
+                chunk = self._source.read_more()
+            else:
+                self._count = count
             if chunk is not None:
                 message = {"type": "http.response.body", "body": chunk, "more_body": True}
                 # `send` may be a plain function, which is called in the context as well.
@@ -130,13 +143,16 @@ class PushedStream(AsyncStreamIterator):
         except BaseException as error:
             self._pushed = PushedMessage(None, error)
         finally:
-            swap_current_task(loop, current)
+            if current is None:
+                unset_current_task(loop)
+            else:
+                set_current_task(loop, current)
+        self._wake()
         if self._pushed is not None:
             self._source.mark_sending()
-        self._wake()
 
     def _wake(self) -> None:
-        self._pushing_context = None
+        self.stop_pushing()
         if self._context is None and self._task is not None:
             self._context = _waking_context(self._future)
         super()._wake()

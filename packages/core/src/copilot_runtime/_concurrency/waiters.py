@@ -8,6 +8,9 @@ from .process_local import process_rlock
 
 Notify = Callable[[], object]
 
+Listener = Callable[..., object]
+"""Called without arguments, or with what a `Waiters` of its kind says of a change."""
+
 
 _creating = process_rlock()
 """Held while what few things need is created or changed: a set takes 216 bytes, and thousands of streams may be idle.
@@ -27,7 +30,7 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: set[Notify] | None = None
         """Called once."""
-        self._listening: tuple[Notify, ...] = ()
+        self._listening: tuple[Listener, ...] = ()
         """Called at each change. Never changed in place, so that nothing has to copy it at each."""
 
     @property
@@ -43,7 +46,7 @@ class Waiters:
                     self._waiting = set()
         waiting.add(notify)
 
-    def listen(self, notify: Notify) -> None:
+    def listen(self, notify: Listener) -> None:
         """Has ``notify`` called at each change, until `discard`. It may be called once more by another thread."""
         with _creating.get():
             self._listening = (*self._listening, notify)

@@ -19,12 +19,7 @@ from .._events import (
     split_pieces,
 )
 from .endings import SERVER_SHUTDOWN, SLOW_READER
-from .run_log import RunLog
-
-MAX_CHUNK_PIECES = 512
-MAX_CHUNK_BYTES = 64 * 1024
-"""Limits of one chunk. A larger piece is sent in slices: whatever a server is still to write for a client that does not
-read, it holds a copy of."""
+from .run_log import MAX_CHUNK_BYTES, MAX_CHUNK_PIECES, RunLog
 
 TICK_SECONDS = 0.25
 """How often readers are looked at while their server is sending."""
@@ -175,8 +170,20 @@ class BaseReader:
         """
         return None
 
+    @property
+    def is_pushed(self) -> bool:
+        """Whether what a lasting waiter is called with is all that there is to send, and may be sent by who waits."""
+        return False
+
+    def mark_pushed(self, count: int) -> None:
+        """Says that of what a lasting waiter was called with, all was pushed until there were ``count`` pieces."""
+
+    def silent_since(self, now: float) -> float:
+        """Returns since when nothing has been sent. To be called regularly, on its loop."""
+        return self.last_sent
+
     def mark_sending(self) -> None:
-        """Says that what `read_more` has returned is still being sent."""
+        """Says that what `read_more` has returned, or what was pushed, is still being sent."""
         self.sending_ticks = 0
 
     def mark_sent(self) -> None:
@@ -308,6 +315,7 @@ class RunReader(BaseReader):
         "_is_listening",
         "_is_over",
         "_log",
+        "_looked_at",
     )
 
     reads_from_begin = True
@@ -326,6 +334,8 @@ class RunReader(BaseReader):
         """The log, once a lasting waiter has waited, and while nothing but what is added to it is to be read."""
         self._is_over = False
         """Whether it has read an error with which the stream ends before its run."""
+        self._looked_at = 0
+        """How many pieces the log had when it was last asked whether anything is sent."""
         super().__init__(callbacks, log)
 
     @property
@@ -362,6 +372,7 @@ class RunReader(BaseReader):
             return True
         # Before the look, so that whoever has something else read after it takes this away.
         self._followed = self._log if is_lasting and self._is_following else None
+        self._looked_at = self._at
         if super().add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting):
             return True
         self._followed = None
@@ -386,6 +397,21 @@ class RunReader(BaseReader):
         self._at = count
         self.last_sent = time.monotonic()
         return chunk
+
+    @property
+    def is_pushed(self) -> bool:
+        return self._followed is not None
+
+    def mark_pushed(self, count: int) -> None:
+        self._at = count
+        self.last_sent = time.monotonic()
+
+    def silent_since(self, now: float) -> float:
+        # What is pushed leaves no time here, which would take longer for each event than to look now and then.
+        log = self._followed
+        if log is not None and (count := len(log.pieces)) != self._looked_at:
+            self._looked_at, self.last_sent = count, now
+        return self.last_sent
 
     def _read(self) -> bytes | None:
         chunk = b"" if self._is_evicted else self._read_log()

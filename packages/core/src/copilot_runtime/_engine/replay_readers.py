@@ -17,8 +17,8 @@ from .._events import (
     split_pieces,
 )
 from .endings import lost_ending
-from .readers import MAX_CHUNK_BYTES, ReaderCallbacks, RunReader, next_chunk
-from .run_log import RunLog
+from .readers import ReaderCallbacks, RunReader, next_chunk
+from .run_log import MAX_CHUNK_BYTES, RunLog
 
 
 class ReplayReader(RunReader):

@@ -90,6 +90,8 @@ class Run(RunWriter):
     __slots__ = (
         "__weakref__",
         "_context",
+        "_counted",
+        "_due_at",
         "_ending",
         "_failure",
         "_feed",
@@ -101,13 +103,11 @@ class Run(RunWriter):
         "_started_task",
         "_task",
         "_timers",
-        "_uncounted",
         "function",
         "is_deleted",
         "is_on_thread",
         "may_be_first",
         "request",
-        "size",
         "slot",
         "started_at",
         "threads",
@@ -136,16 +136,16 @@ class Run(RunWriter):
         self.log = RunLog(key, request.run_id, request.agent_id, is_starting=on_thread)
         self.is_finished = self.flush_scheduled = False
         self.flushed = NOTHING_FLUSHED
-        self.unflushed_bytes = 0
+        self.size = self.flushed_size = 0
         self.followed_until = 0.0
         self.existing_lock = None
         self.request = request
         self.slot = slot
         self.may_be_first = may_be_first
-        self.size = 0
-        """The bytes of its frames once it has ended, which take long to count where there are many."""
-        self._uncounted = 0
-        """Those that neither this nor its slot counts yet."""
+        self._counted = 0
+        """Which part of its size its slot has counted."""
+        self._due_at = 0
+        """From which size on that is looked at again."""
         self._services = services
         self.function = function
         self.threads = services.threads
@@ -319,26 +319,32 @@ class Run(RunWriter):
         """Makes what was recorded visible to readers, and has it stored soon."""
         if self.is_finished:
             return
-        pieces, size, has_bursts = self._recorder.take()
-        if not size:
-            return
-        self._uncounted = uncounted = self._uncounted + size
-        if uncounted >= self.slot.allowance:
-            self._count()
-        log = self.log
-        if self._recorder.duplicates:
-            log.duplicates = self._recorder.duplicates
-        log.extend(pieces, has_bursts=has_bursts)
-        self.unflushed_bytes = unflushed = self.unflushed_bytes + size
-        if unflushed >= self._flush_bytes:
-            self._services.persistence.schedule_flush(self)
+        log, recorder = self.log, self._recorder
+        frame = recorder.take_delta()
+        if frame is not None:
+            self.size = size = self.size + len(frame)
+            log.add_frame(frame)
+        else:
+            pieces, grown, has_bursts = recorder.take()
+            if not grown:
+                return
+            self.size = size = self.size + grown
+            if recorder.duplicates:
+                log.duplicates = recorder.duplicates
+            log.extend(pieces, has_bursts=has_bursts)
+        if size >= self._due_at:
+            self._look_at_size(size)
 
-    def _count(self) -> None:
-        """Has the frames of the run counted, and the run stopped if there is too much in memory."""
-        grown, self._uncounted = self._uncounted, 0
-        self.size += grown
-        if not self.slot.grow(grown):
-            self.stop_threadsafe(MEMORY_EXCEEDED)
+    def _look_at_size(self, size: int) -> None:
+        """Has the run counted and stored as far as that is due, and stopped if there is too much in memory."""
+        slot, flush_bytes = self.slot, self._flush_bytes
+        if size - self._counted >= slot.allowance:
+            grown, self._counted = size - self._counted, size
+            if not slot.grow(grown):
+                self.stop_threadsafe(MEMORY_EXCEEDED)
+        if size - self.flushed_size >= flush_bytes:
+            self._services.persistence.schedule_flush(self)
+        self._due_at = min(self._counted + slot.allowance, self.flushed_size + flush_bytes)
 
     def feed_threadsafe(self, event: Any) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
@@ -469,7 +475,7 @@ class Run(RunWriter):
                 pieces, has_bursts = [Burst(join_pieces(pieces), frame_count)], True
             if has_bursts:
                 log.has_bursts = True
-            self.size += self._uncounted + size
+            self.size += size
             completion, result = None, FinishResult.STORED
             if log.run is not None:
                 completion = RunCompletion.from_recorder(

@@ -7,8 +7,22 @@ from typing import cast
 
 from .._concurrency.process_local import process_rlock
 from .._concurrency.waiters import Notify, Waiters
-from .._events import Piece, as_frames, count_frames, find_frame, is_terminal, last_frame, split_pieces
+from .._events import (
+    Piece,
+    as_frames,
+    count_frames,
+    find_frame,
+    is_terminal,
+    join_pieces,
+    last_frame,
+    split_pieces,
+)
 from ..stores.protocol import RunKey
+
+MAX_CHUNK_PIECES = 512
+MAX_CHUNK_BYTES = 64 * 1024
+"""Limits of one chunk that a reader sends. A larger piece is sent in slices: whatever a server is still to write for a
+client that does not read, it holds a copy of."""
 
 _NO_DUPLICATES: Set[int] = frozenset()
 """One for all logs, since most have none, and CPython makes a new set of 216 bytes for each ``frozenset()``."""
@@ -75,15 +89,34 @@ class RunLog(Waiters):
             with _joining.get():
                 self._joined = tuple([other for other in self._joined if other is not reader])
 
+    def add_frame(self, frame: bytes) -> None:
+        """Adds one frame of a run of this process: `extend` for the single events of which a paced run consists."""
+        pieces = self.pieces
+        pieces.append(frame)
+        if self._listening:
+            chunk, count = frame if len(frame) <= MAX_CHUNK_BYTES else None, len(pieces)
+            for notify in self._listening:
+                notify(chunk, count)
+        if self._waiting:
+            self._notify_waiting()
+
     def extend(self, pieces: Sequence[Piece], *, has_bursts: bool = False) -> None:
         """Adds frames, and notifies waiting readers. ``has_bursts``: whether there may be bursts among them."""
         if has_bursts:
             self.has_bursts = True  # first, for those who look at the pieces before
         self.pieces += pieces
-        for notify in self._listening:  # as in `notify`, which would be a call more for each event of a paced run
-            notify()
+        if self._listening:
+            chunk, count = self._chunk_of(pieces), len(self.pieces)
+            for notify in self._listening:
+                notify(chunk, count)
         if self._waiting:
             self._notify_waiting()
+
+    def _chunk_of(self, pieces: Sequence[Piece]) -> bytes | None:
+        """Returns pieces as one chunk if a reader may send them as one."""
+        if self.is_foreign or not 0 < len(pieces) <= MAX_CHUNK_PIECES or sum(map(len, pieces)) > MAX_CHUNK_BYTES:
+            return None
+        return join_pieces(pieces)
 
     @property
     def frames(self) -> Sequence[bytes]:

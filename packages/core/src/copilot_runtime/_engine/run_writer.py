@@ -30,7 +30,8 @@ class RunWriter:
         loop: its event loop.
         is_finished: whether it has ended in this process: what is left of it is stored with its end.
         flushed: how many pieces of the log are stored, and how many frames these have.
-        unflushed_bytes: how much was recorded since the last flush.
+        size: how many bytes its frames have, which takes long to count where there are many.
+        flushed_size: how many they had at the last flush.
         flush_scheduled: whether it is to be flushed soon.
         followed_until: until when its frames are stored as they come, by the monotonic clock: another process follows
             the run.
@@ -41,12 +42,13 @@ class RunWriter:
         "existing_lock",
         "flush_scheduled",
         "flushed",
+        "flushed_size",
         "followed_until",
         "is_finished",
         "lease",
         "log",
         "loop",
-        "unflushed_bytes",
+        "size",
     )
 
     lease: Lease
@@ -54,7 +56,8 @@ class RunWriter:
     loop: asyncio.AbstractEventLoop
     is_finished: bool
     flushed: tuple[int, int]
-    unflushed_bytes: int
+    size: int
+    flushed_size: int
     flush_scheduled: bool
     followed_until: float
 
@@ -71,6 +74,11 @@ class RunWriter:
     def mark_lost_threadsafe(self) -> None:
         """Ends the run, in a later turn of its loop: another process has ended it or taken over its thread."""
         raise NotImplementedError
+
+    @property
+    def unflushed_bytes(self) -> int:
+        """How much was recorded since the last flush."""
+        return self.size - self.flushed_size
 
     @property
     def flush_lock(self) -> threading.Lock:
@@ -100,7 +108,7 @@ class RunWriter:
         pieces = log.pieces[start:]
         if self.is_finished or not (pieces or may_be_empty):
             return None
-        self.unflushed_bytes = 0
+        self.flushed_size = self.size
         frames = log.frames_of(pieces)
         count += len(frames)
         self._batch_end = start + len(pieces), count

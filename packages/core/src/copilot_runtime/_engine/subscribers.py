@@ -115,9 +115,10 @@ class KeepAlive:
             self._timer.clear()
 
     def _tick(self, readers: Sequence[BaseReader]) -> None:
-        before = time.monotonic() - self.seconds
+        now = time.monotonic()
+        before = now - self.seconds
         for reader in readers:
-            if reader.last_sent <= before:
+            if reader.silent_since(now) <= before:
                 reader.request_keep_alive()
 
 

@@ -47,7 +47,16 @@ class StreamSource(Protocol):
         Returns False if there is something already: then ``notify`` may never be called. ``is_brief`` is whether the
         wait has a limit of its own, so that nothing needs to look after the stream meanwhile. ``is_lasting`` is whether
         ``notify`` may be called at any later change, too: it is added once then, and is the same in all further calls.
+        It is called with what has come, as one chunk, and with how many pieces have come in all, or without arguments
+        if that is not all, or not to be sent as it is.
         """
+
+    @property
+    def is_pushed(self) -> bool:
+        """Whether a lasting waiter may send what it is called with itself, on its event loop, until it has to wait."""
+
+    def mark_pushed(self, count: int) -> None:
+        """Says that it has done so until ``count`` pieces had come. To be called before the source is read again."""
 
     def read_more(self) -> bytes | None:
         """Returns what has come to a lasting waiter that need not be added again: it goes on waiting for what follows.
@@ -56,7 +65,7 @@ class StreamSource(Protocol):
         """
 
     def mark_sending(self) -> None:
-        """Says that what `read_more` has returned is still being sent: see `on_stalled`."""
+        """Says that what `read_more` has returned, or was pushed, is still being sent: see `on_stalled`."""
 
     def mark_sent(self) -> None:
         """Says that it has been sent."""
@@ -279,7 +288,7 @@ class AsyncStreamIterator:
         self._without_turn = 0
         return asyncio.sleep(0)
 
-    def _notify(self) -> None:
+    def _notify(self, chunk: bytes | None = None, count: int = 0) -> None:
         """Called by the source, in any thread."""
         if asyncio._get_running_loop() is self._loop:
             self._wake()

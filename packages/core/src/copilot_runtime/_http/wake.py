@@ -20,8 +20,11 @@ class Wake:
         lock.acquire()
         self.wait = lock.acquire
 
-    def set(self) -> None:
-        """Ends the wait of the thread, or the next one that it begins. Waits for nothing itself."""
+    def set(self, _chunk: bytes | None = None, _count: int = 0) -> None:
+        """Ends the wait of the thread, or the next one that it begins. Waits for nothing itself.
+
+        Takes what any lasting waiter of a `StreamSource` is called with: the thread reads it.
+        """
         if self._lock.locked():
             try:
                 self._lock.release()

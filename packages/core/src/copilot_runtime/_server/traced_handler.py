@@ -89,6 +89,13 @@ class _TracedSource:
     def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         return self._source.add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting)
 
+    @property
+    def is_pushed(self) -> bool:
+        return self._source.is_pushed
+
+    def mark_pushed(self, count: int) -> None:
+        self._source.mark_pushed(count)
+
     def read_more(self) -> bytes | None:
         return self._source.read_more()
 
