@@ -81,9 +81,9 @@ class SharedStore(MemoryStore):
     def take_over(self, thread: ThreadKey) -> None:
         """What happens to a lease that was not renewed."""
         with self._process.get().lock:
-            known = self._threads[thread]
+            known = self._table.by_key[thread]
             assert known.live is not None
-            self._size -= known.live.size
+            self._table.count(known, -known.live.size)
             known.live = None
 
 
