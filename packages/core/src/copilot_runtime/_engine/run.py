@@ -51,9 +51,6 @@ logger = logging.getLogger("copilot_runtime.engine")
 
 T = TypeVar("T")
 
-_TASK_NAME = "copilot-runtime-run"
-"""Of the tasks of runs. A default name would be another string for each."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)  # no tuple, whose members take longer to look up, for each run
 class RunServices:
@@ -183,7 +180,7 @@ class Run(RunWriter):
             return
         # The engine holds the run while it is active, and the run holds its task, which a loop itself does not. That
         # saves a callback at the end, which costs as much as the task.
-        self._started_task = self.loop.create_task(self.execute(), name=_TASK_NAME)
+        self._started_task = self.loop.create_task(self.execute())
 
     def _hold_task(self) -> None:
         """Has the task held that goes on although the run is over."""
