@@ -88,9 +88,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    repetitions = {item for item in items if is_repetition(item)}
-    config.hook.pytest_deselected(items=list(repetitions))
-    items[:] = [item for item in items if item not in repetitions]
+    if "FULL_REPETITIONS" not in os.environ:
+        repetitions = {item for item in items if is_repetition(item)}
+        config.hook.pytest_deselected(items=list(repetitions))
+        items[:] = [item for item in items if item not in repetitions]
     place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
