@@ -10,6 +10,8 @@ import pytest
 
 from copilot_runtime._concurrency.first_step import FirstStep
 
+from ..awaitables import AWAITABLES
+
 
 async def wait(*outcomes: Any) -> Any:
     """Waits once for each future, and returns their results."""
@@ -32,6 +34,27 @@ def test_first_step_raises_at_once() -> None:
 def taken_elsewhere(awaitable: Any) -> FirstStep[Any]:
     rest = awaitable.__await__()
     return FirstStep.taken(rest, next(rest))
+
+
+@pytest.mark.parametrize("kind", AWAITABLES)
+def test_first_step_is_of_whatever_is_awaitable(kind: str) -> None:
+    async def check() -> None:
+        future = asyncio.get_running_loop().create_future()
+        step: FirstStep[Any] = FirstStep(AWAITABLES[kind](wait)(future))
+        assert not step.is_done
+        asyncio.get_running_loop().call_soon(future.set_result, "result")
+        assert await step == ["result"]
+        step = FirstStep(AWAITABLES[kind](wait)(asyncio.Event().wait()))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await step
+
+    asyncio.run(check())
+
+
+def test_first_step_of_what_is_not_awaitable_raises_what_await_does() -> None:
+    with pytest.raises(TypeError, match="'await' expression"):
+        FirstStep(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("take", [FirstStep, taken_elsewhere])

@@ -14,23 +14,28 @@ from copilot_runtime._engine.run_log import MAX_CHUNK_BYTES, RunLog
 from copilot_runtime._events import KEEP_ALIVE, Burst
 from copilot_runtime_asgi._pushed_stream import PushedStream
 
+from ..awaitables import AWAITABLES
+
 HANG_SECONDS = 30.0
 
 
 class Response:
     """A task that sends what it reads, and has the rest pushed while it waits."""
 
-    def __init__(self, log: RunLog, send: Callable[[bytes], Coroutine[Any, Any, None]] | None = None) -> None:
+    def __init__(
+        self, log: RunLog, send: Callable[[bytes], Coroutine[Any, Any, None]] | None = None, kind: str = "coroutine"
+    ) -> None:
         self.reader = RunReader(log, ReaderCallbacks(lambda _: None, lambda _: None))
         self.sent: list[bytes] = []
         self.wakes = 0
         self._send = send or self._keep
+        self._push = AWAITABLES[kind](self._receive_pushed)
         self.task = asyncio.ensure_future(self._run())
 
     async def _keep(self, chunk: bytes) -> None:
         self.sent.append(chunk)
 
-    async def _push(self, message: Any) -> None:
+    async def _receive_pushed(self, message: Any) -> None:
         assert asyncio.current_task() is self.task
         assert message["more_body"]
         await self._send(message["body"])
@@ -222,6 +227,32 @@ def test_pushed_stream_whose_send_waits_is_sending_until_its_task_has_waited() -
         assert response.reader.sending_ticks < 0
         log.end()
         await response.task
+
+    in_task(test)
+
+
+@pytest.mark.parametrize("kind", ["generator", "iterator"])
+def test_pushed_stream_has_a_send_that_returns_whatever_is_awaitable(kind: str) -> None:
+    async def test() -> None:
+        log, may_write = new_log(), asyncio.Event()
+        may_write.set()
+
+        async def send(chunk: bytes) -> None:
+            await may_write.wait()
+            response.sent.append(chunk)
+
+        response = Response(log, send, kind)
+        await response.is_waiting()
+        log.extend([b"1"])
+        assert response.sent == [b"1"]
+        may_write.clear()
+        log.extend([b"2"])
+        assert response.chunks.is_sending
+        await turns()
+        response.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await response.task
+        assert response.sent == [b"1"]
 
     in_task(test)
 

@@ -13,6 +13,8 @@ from copilot_runtime._http.body import BodyError, BodyTimeout, BodyTooLarge, Unr
 from copilot_runtime._http.body_readers import BodyBudget, BodyLimits
 from copilot_runtime_asgi._received_body import ReceivedBody, wait_for_disconnect
 
+from ..awaitables import AWAITABLES
+
 pytestmark = pytest.mark.requirement("BODY-09")
 
 Message = dict[str, Any]
@@ -71,6 +73,17 @@ def test_received_body_is_the_same_however_it_comes(messages: Any) -> None:
         body.close()
         body.close()
         assert shared.budget.held == 0
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("kind", AWAITABLES)
+def test_received_body_comes_from_whatever_is_awaitable(kind: str) -> None:
+    async def check() -> None:
+        for messages in ((chunk(b"all"),), (None, chunk(b"a", more=True), None, chunk(b"ll"))):
+            assert await ReceivedBody(limits(), AWAITABLES[kind](server(*messages))).read() == b"all"
+        with pytest.raises(BodyTimeout):
+            await ReceivedBody(limits(timeout_seconds=0.01), AWAITABLES[kind](server())).read()
 
     asyncio.run(check())
 

@@ -8,7 +8,7 @@ from asyncio import _get_running_loop
 from collections.abc import Awaitable
 from typing import Any
 
-from copilot_runtime.adapters import AsyncStreamIterator, FirstStep, StreamSource
+from copilot_runtime.adapters import AsyncStreamIterator, FirstStep, StreamSource, awaited
 
 from ._asgi_types import Send
 from ._current_task import get_current_task, set_current_task, unset_current_task
@@ -133,7 +133,11 @@ class PushedStream(AsyncStreamIterator):
             if chunk is not None:
                 message = {"type": "http.response.body", "body": chunk, "more_body": True}
                 # `send` may be a plain function, which is called in the context as well.
-                rest = context.run(self._send, message).__await__()
+                sending = context.run(self._send, message)
+                try:
+                    rest: Any = sending.__await__()
+                except AttributeError:
+                    rest = awaited(sending).__await__()
                 signal = context.run(next, rest, _DONE)
                 if signal is _DONE:
                     if self._future is not None:  # and `send` has not caused more

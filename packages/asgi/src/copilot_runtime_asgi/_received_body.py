@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from operator import itemgetter
 from types import CoroutineType
 from typing import Any
 
-from copilot_runtime.adapters import DRAIN_BYTES, AsyncBody, BodyLimits, FirstStep, UnreadableBody
+from copilot_runtime.adapters import DRAIN_BYTES, AsyncBody, BodyLimits, FirstStep, UnreadableBody, awaited
 
 from ._asgi_types import Message, Receive, Scope
 
@@ -112,11 +112,7 @@ def receive_next(receive: Receive) -> Coroutine[Any, Any, Message]:
     That is the server's own, if it is one: another one around it would take memory in each idle stream.
     """
     receiving: Any = receive()
-    return receiving if type(receiving) is CoroutineType else _result(receiving)
-
-
-async def _result(receiving: Awaitable[Message]) -> Message:
-    return await receiving
+    return receiving if type(receiving) is CoroutineType else awaited(receiving)
 
 
 async def wait_for_disconnect(receive: Receive, *, has_body_ended: bool, message: Message | None = None) -> None:

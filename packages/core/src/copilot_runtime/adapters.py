@@ -7,7 +7,7 @@ worker thread. An adapter whose framework has contexts to enter around code that
 """
 
 from ._concurrency.driver import run_sync
-from ._concurrency.first_step import FirstStep
+from ._concurrency.first_step import FirstStep, awaited
 from ._concurrency.framework import FrameworkContext, framework_scope
 from ._concurrency.lifecycle import end_process_runs
 from ._concurrency.server_shutdown import note_gunicorn_worker, note_quick_shutdown
@@ -41,6 +41,7 @@ __all__ = [
     "SyncBody",
     "UnreadableBody",
     "WSGIDeploymentChecks",
+    "awaited",
     "begin_response",
     "build_handler",
     "coerce_handler",

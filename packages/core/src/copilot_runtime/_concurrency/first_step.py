@@ -8,6 +8,11 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+async def awaited(awaitable: Awaitable[T]) -> T:
+    """Awaits whatever `await` takes: a generator of `types.coroutine`, too, which has no ``__await__`` itself."""
+    return await awaitable
+
+
 class FirstStep(Generic[T]):
     """An awaitable that has taken its first step.
 
@@ -26,7 +31,10 @@ class FirstStep(Generic[T]):
     """The result, if it is done."""
 
     def __init__(self, awaitable: Awaitable[T]) -> None:
-        self._rest: Any = awaitable.__await__()
+        try:
+            self._rest: Any = awaitable.__await__()
+        except AttributeError:
+            self._rest = awaited(awaitable).__await__()
         try:
             self._signal = next(self._rest)
         except StopIteration as stop:
@@ -53,8 +61,11 @@ class FirstStep(Generic[T]):
             try:
                 yield signal
             except BaseException as raised:  # above all a cancellation, which is for what waits to handle
+                throw = getattr(self._rest, "throw", None)
+                if throw is None:  # which not every iterator has, as `await` knows
+                    raise
                 try:
-                    signal = self._rest.throw(raised)
+                    signal = throw(raised)
                 except StopIteration as stop:
                     return stop.value  # type: ignore[no-any-return]
             else:
