@@ -15,6 +15,7 @@ from werkzeug.test import Client as WerkzeugClient
 from copilot_runtime import (
     CopilotHandler,
     CopilotRuntime,
+    HookContext,
     Request,
     Response,
     RuntimeHooks,
@@ -119,6 +120,18 @@ def identify(request: Request) -> User:
     return User(id="ada")
 
 
+class Refusing:
+    """A hook that is equal to whatever it is compared with."""
+
+    def __call__(self, context: HookContext) -> Response:
+        return Response(status=401)
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = object.__hash__
+
+
 RUNTIMES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "values": lambda: {"agents": {"a": DescribedAgent(), "b": DescribedAgent({"x": 1}), "c": DescribedAgent(Model())}},
     "no json": lambda: {"agents": {"a": DescribedAgent({"a": float("inf")}), "b": DescribedAgent(1)}},
@@ -148,6 +161,7 @@ def test_info_at_once_is_what_the_handler_responds(name: str) -> None:
     [
         (("GET", "/api/info", ""), {"hooks": RuntimeHooks(on_request=lambda context: None)}),
         (("GET", "/api/info", ""), {"hooks": RuntimeHooks(on_error=lambda context: None)}),
+        (("GET", "/api/info", ""), {"hooks": RuntimeHooks(on_response=Refusing())}),
         (("GET", "/api/info", ""), {"cors": True}),
         (("GET", "/api/info", ""), {"mode": "single-route"}),
         (("GET", "/other/info", ""), {}),
@@ -202,6 +216,13 @@ def test_info_at_once_is_sent_on_wsgi_as_what_the_handler_responds(
     assert (sent[0] == "200 OK") == (mode != "single-route" and request_name not in ("head", "post", "elsewhere"))
     monkeypatch.setattr(CopilotHandler, "respond_at_once", lambda *target: None)
     assert respond() == sent
+
+
+def test_info_calls_a_hook_that_seems_equal_to_none() -> None:
+    handler = create_copilot_runtime_handler(
+        runtime=CopilotRuntime(agents={"a": DescribedAgent()}), hooks=RuntimeHooks(on_request=Refusing())
+    )
+    assert run_sync(handler(Request(method="GET", path="/info"))).status == 401
 
 
 def test_info_at_once_leaves_what_fails_to_the_handler(caplog: pytest.LogCaptureFixture) -> None:
