@@ -24,7 +24,7 @@ from copilot_runtime._http.cors import (
     preflight,
     reject_cross_site,
 )
-from copilot_runtime._http.forward_headers import merge_headers
+from copilot_runtime._http.forward_headers import header_selector, merge_headers
 
 NAMES = st.sampled_from(("X-One", "x-one", "X-ONE", "Accept", "accept", "Cookie", "cookie", "x-two"))
 VALUES = st.text(alphabet="abc, ;", max_size=5)
@@ -229,6 +229,17 @@ def test_forward_headers_default_allow_and_deny(name: str) -> None:
     selected = rule.select(COMING)
     assert set(selected) == names
     assert all(selected[name] == COMING[name] for name in names)
+    select = header_selector(rule)
+    assert select(COMING) == select(COMING) == selected
+
+
+def test_forward_headers_that_select_by_values_are_asked_for_each_request() -> None:
+    class Internal(ForwardHeaders):
+        def select(self, headers: Headers) -> dict[str, str]:
+            return {"x-tenant": headers["x-tenant"]} if headers["x-tenant"] != "none" else {}
+
+    select = header_selector(Internal())
+    assert [select(Headers({"x-tenant": tenant})) for tenant in ("a", "none")] == [{"x-tenant": "a"}, {}]
 
 
 CREDENTIALS_OF_PROXIES: dict[str, tuple[str, ...]] = {

@@ -42,7 +42,7 @@ from copilot_runtime._http.cors import (
 )
 from copilot_runtime._http.encoded_headers import decode_headers
 from copilot_runtime._http.form import make_form_parts
-from copilot_runtime._http.forward_headers import HeaderSelector, merge_headers
+from copilot_runtime._http.forward_headers import header_selector, merge_headers
 from copilot_runtime._http.headers import media_type
 from copilot_runtime._http.multipart import parse_multipart
 from copilot_runtime._http.target import decode_segment, segments_below, split_raw_target, split_segments
@@ -347,8 +347,8 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
     "_http.forward_headers.ForwardHeaders.select_names": {
         "fields": of(lambda n: many_headers(n).names(), lambda names: ForwardHeaders().select_names(names)),
     },
-    "_http.forward_headers.HeaderSelector.select": {
-        "fields": of(lambda n: many_headers(n), lambda headers: HeaderSelector(ForwardHeaders()).select(headers)),
+    "_http.forward_headers.header_selector": {
+        "fields": of(lambda n: many_headers(n), lambda headers: header_selector(ForwardHeaders())(headers)),
     },
     "_http.forward_headers.merge_headers": {
         "fields": of(lambda n: dict(many_headers(n)), lambda headers: merge_headers(headers, [("x-a", "b")])),

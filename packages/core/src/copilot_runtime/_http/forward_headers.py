@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from .. import _validation as validation
 from .headers import Headers
@@ -63,22 +63,17 @@ class ForwardHeaders:
         return name in DENIED_NAMES or name.startswith(DENIED_PREFIXES)
 
 
-class HeaderSelector:
-    """Selects the headers to forward, and keeps their names from request to request.
+def header_selector(config: ForwardHeaders) -> Callable[[Headers], dict[str, str]]:
+    """Returns a function that does what `ForwardHeaders.select` does, and keeps the names from request to request."""
+    if type(config).select is not ForwardHeaders.select:
+        return config.select  # of a subclass, which may look at more than names
+    selected = kept_by_names(config.select_names)
 
-    Args:
-        config: which to forward.
-    """
-
-    __slots__ = ("_names",)
-
-    def __init__(self, config: ForwardHeaders) -> None:
-        self._names = kept_by_names(config.select_names)
-
-    def select(self, headers: Headers) -> dict[str, str]:
-        """Returns what `ForwardHeaders.select` does."""
-        names = self._names[headers.names()]
+    def select(headers: Headers) -> dict[str, str]:
+        names = selected[headers.names()]
         return {name: headers[name] for name in names} if names else {}
+
+    return select
 
 
 def _normalize(names: Iterable[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -13,7 +14,8 @@ from .._concurrency import driver, loops
 from .._concurrency.worker_pools import IDENTIFY_USER
 from .._engine import Engine, EngineOptions, RunEndHook, RunRequest
 from .._http.body_readers import BodyBudget, BodyLimits
-from .._http.forward_headers import ForwardHeaders, HeaderSelector
+from .._http.forward_headers import ForwardHeaders, header_selector
+from .._http.headers import Headers
 from .._http.types import Request
 from .._http.url_safety import WEB_SCHEMES
 from .._lazy_exports import LazyModule
@@ -129,9 +131,7 @@ class CopilotRuntime:
     identify_user: IdentifyUser | None
     thread_access: ThreadAccess
     transcription_service: TranscriptionService | None
-    forward_headers: ForwardHeaders
-    header_selector: HeaderSelector
-    max_body_bytes: int
+    select_headers: Callable[[Headers], dict[str, str]]
     body_limits: BodyLimits
     input_limits: InputLimits
     attachment_url_schemes: frozenset[str]
@@ -228,8 +228,6 @@ class CopilotRuntime:
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
         self.transcription_service = transcription_service
         self.forward_headers = forward_headers or ForwardHeaders()
-        self.header_selector = HeaderSelector(self.forward_headers)
-        self.max_body_bytes = max_body_bytes
         self.body_limits = BodyLimits(
             max_bytes=max_body_bytes,
             timeout_seconds=body_timeout_seconds,
@@ -270,6 +268,25 @@ class CopilotRuntime:
             on_run_end,
             parse_thread_names(thread_names, self.attachment_url_schemes),
         )
+
+    @property
+    def forward_headers(self) -> ForwardHeaders:
+        """Which headers of a request its agent gets."""
+        return self._forward_headers
+
+    @forward_headers.setter
+    def forward_headers(self, config: ForwardHeaders) -> None:
+        self._forward_headers = config
+        self.select_headers = header_selector(config)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The size of the largest body."""
+        return self.body_limits.max_bytes
+
+    @max_body_bytes.setter
+    def max_body_bytes(self, max_bytes: int) -> None:
+        self.body_limits = dataclasses.replace(self.body_limits, max_bytes=max_bytes)
 
     @property
     def engine(self) -> Engine:

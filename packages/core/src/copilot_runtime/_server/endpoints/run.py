@@ -186,7 +186,7 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
 
 
 def _run_context(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunContext:
-    forwarded = context.runtime.header_selector.select(context.request.headers)
+    forwarded = context.runtime.select_headers(context.request.headers)
     return RunContext(
         request=context.request,
         headers=merge_headers(forwarded, agent_headers(agent)),
