@@ -476,6 +476,44 @@ def test_asgi_stream_that_waits_keeps_no_chunk() -> None:
     on_loop(scenario)
 
 
+class BrokenConnection(Connection):
+    """A server whose `receive` has nothing but the request's body."""
+
+    def __init__(self, app: Any, *, raises_at_once: bool) -> None:
+        self.raises_at_once = raises_at_once
+        super().__init__(app)
+
+    def _receive(self) -> Any:
+        if self.received.empty() and self.raises_at_once:
+            raise ConnectionError
+        return self._receive_or_raise()
+
+    async def _receive_or_raise(self) -> Any:
+        if self.received.empty():
+            raise ConnectionError
+        return self.received.get_nowait()
+
+
+@pytest.mark.requirement("ASGI-06", "ASGI-01")
+@pytest.mark.parametrize("raises_at_once", [False, True])
+def test_asgi_receive_that_raises_ends_the_response(raises_at_once: bool) -> None:
+    async def scenario() -> None:
+        raised: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context["exception"]))
+        agent = Waiting()
+        connection = BrokenConnection(
+            create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})), raises_at_once=raises_at_once
+        )
+        agent.may_begin.set()
+        await connection.task
+        assert b"RUN_FINISHED" not in connection.body
+        agent.may_end.set()
+        await settle()
+        assert {type(error) for error in raised} == {ConnectionError}
+
+    on_loop(scenario)
+
+
 @pytest.mark.requirement("ASGI-06", "ASGI-01")
 def test_asgi_disconnect_is_noticed_while_the_first_send_waits() -> None:
     async def scenario() -> None:

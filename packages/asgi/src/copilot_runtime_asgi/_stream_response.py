@@ -185,11 +185,16 @@ class StreamResponse:
         self._watching = None
         # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
         # `http.disconnect` is immediate.
-        self._watch_client(
-            receive_next(self._receive)
-            if self._has_body_ended
-            else wait_for_disconnect(self._receive, has_body_ended=False)
-        )
+        try:
+            waiting: Coroutine[Any, Any, Message | None] = (
+                receive_next(self._receive)
+                if self._has_body_ended
+                else wait_for_disconnect(self._receive, has_body_ended=False)
+            )
+        except BaseException:
+            self._close()  # as if that had been raised later
+            raise
+        self._watch_client(waiting)
         self._source.on_stalled(self._abort_threadsafe)
 
     def _watch_client(self, waiting: Coroutine[Any, Any, Message | None]) -> None:
