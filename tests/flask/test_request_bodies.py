@@ -99,9 +99,11 @@ def refused(app: Flask, **headers: str) -> Any:
     return app.test_client().post(f"{MOUNT}/agent/play/run", json=body, headers=headers)
 
 
-@pytest.mark.parametrize(("flask", "ours", "named"), [(500, 10_000, 500), (500, 300, 300), (None, 300, 300)])
+@pytest.mark.parametrize(
+    ("flask", "ours", "named"), [(500, 10_000, 500), (5e2, 10_000, 500.0), (500, 300, 300), (None, 300, 300)]
+)
 def test_max_body_bytes_and_flasks_max_content_length_the_lower_applies(
-    flask: int | None, ours: int, named: int
+    flask: float | None, ours: int, named: float
 ) -> None:
     app = app_with(runtime=runtime(max_body_bytes=ours))
     app.config["MAX_CONTENT_LENGTH"] = flask

@@ -31,7 +31,7 @@ class BodyLimit:
     digits: int = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digits", len(str(self.max_bytes)))
+        object.__setattr__(self, "digits", len(str(int(self.max_bytes))))  # of a framework, it may be a float
 
 
 class BodyTooLarge(BodyError):
