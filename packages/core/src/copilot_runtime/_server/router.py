@@ -44,7 +44,7 @@ class RequestHead(NamedTuple):
         segments: the segments of the path below the mount; None if the path is elsewhere.
         match: the route of the path, if it has one.
         route_match: the same as hooks see it, if the route has the request's method.
-        resolved: the route of the request, if nothing else has to be looked at.
+        resolved: the route of the request; None if `Router.resolve` has to look at more than this.
         max_body_bytes: how much of its body the request may need. 0 is for none: that is also what a request needs that
             no route answers. None is for as much as the runtime accepts.
     """
@@ -107,7 +107,7 @@ class Router:
         return RequestHead(kept, match, route_match, resolved, route.max_body_bytes)
 
     def resolve(self, request: Request, head: RequestHead) -> ResolvedRoute:
-        """Returns the route of a request, whose body has been read if its head says that it needs it.
+        """Returns the route of a request whose head does not tell it, and whose body has been read if that needs it.
 
         Args:
             request: the request.
@@ -116,8 +116,6 @@ class Router:
         Raises:
             HTTPError: the request has no route.
         """
-        if head.resolved is not None:
-            return head.resolved
         try:
             if head.segments is None:
                 raise _not_found()
