@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sized
 from typing import TypeVar
 
-MAX_KEPT_CHARACTERS = 500
+_MAX_KEPT_CHARACTERS = 500
 """Of a key for which something is kept: the client decides how long it is."""
 
 _MAX_KEPT = 256
@@ -33,7 +33,7 @@ class KeptResults(dict[K, V]):
         *,
         size: Callable[[K], int],
         max_kept: int = _MAX_KEPT,
-        max_characters: int = MAX_KEPT_CHARACTERS,
+        max_characters: int = _MAX_KEPT_CHARACTERS,
     ) -> None:
         super().__init__()
         self._function = function
