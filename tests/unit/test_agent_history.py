@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -256,6 +256,50 @@ async def test_history_that_fails_ends_a_run_that_needs_it() -> None:
         agent.returned = MESSAGES
         await client.run("a", "hi", thread_id="t")
     assert [len(ids) for ids in agent.heard] == [3]
+
+
+class Waiting:
+    """An agent that waits, and whose run gets no context: it keeps those of its other functions."""
+
+    def __init__(self) -> None:
+        self.contexts: list[Any] = []
+
+    async def run(self, input: Any) -> AsyncIterator[Event]:
+        ids = {"threadId": input.thread_id, "runId": input.run_id}
+        yield {"type": "RUN_STARTED", **ids}
+        await asyncio.sleep(0)
+        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": "m1", "role": "assistant", "delta": "a name"}
+        yield {"type": "RUN_FINISHED", **ids}
+
+    def history(self, thread_id: str, context: Any) -> None:
+        self.contexts.append(context)
+
+    def forget_thread(self, thread_id: str, context: Any) -> None:
+        self.contexts.append(context)
+
+
+@bounded
+async def test_context_of_a_history_remains_what_it_was_while_the_run_waits() -> None:
+    agent = Waiting()
+    async with AsyncTestClient(CopilotRuntime(agents={"a": agent}, history="stored")) as client:
+        await client.run("a", "hi", thread_id="t")
+    (context,) = agent.contexts
+    assert context.request.path.endswith("/agent/a/run")
+    assert context.body["threadId"] == "t"
+    assert context.stop_requested
+
+
+@bounded
+async def test_context_of_a_forgotten_thread_is_that_of_the_run_that_has_found_a_name() -> None:
+    agent = Waiting()
+    runtime = CopilotRuntime(agents={"a": agent}, thread_names=True)
+    async with AsyncTestClient(runtime) as client:
+        await client.run("a", "hi", thread_id="t")
+        while not agent.contexts:
+            await asyncio.sleep(0)
+    (context,) = agent.contexts
+    assert context.request.path.endswith("/agent/a/run")
+    assert context.body["threadId"].startswith("name-")
 
 
 def test_history_in_the_docs() -> None:

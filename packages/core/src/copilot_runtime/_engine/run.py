@@ -370,9 +370,12 @@ class Run(RunWriter):
             self.log.mark_started()
 
     def forget_context(self) -> None:
-        """Lets go of what only the context of an agent has, which takes none: thousands of runs may be idle."""
+        """Lets go of what is only for an agent, which takes no context: thousands of runs may be idle.
+
+        In a copy: the agent's ``history`` may have been called with the context, and have kept it.
+        """
         if not self.may_be_first:  # or the agent that names its thread gets it
-            self.request.context._forget()
+            self.request = dataclasses.replace(self.request, context=self.request.context._without_request())
 
     # --- stopping ---
 

@@ -13,6 +13,7 @@ from .._concurrency import driver, loops
 from .._events import InputEcho, RunRecorder, encode_echo
 from .._users import ANONYMOUS_OWNER
 from ..agents._base import agent_callable
+from ..agents._json_body import JSONBody
 from ..stores._known_ids import current_ids
 from ..stores.protocol import (
     ActiveRun,
@@ -185,7 +186,7 @@ class RunStarter:
                 lease, in_events, in_inputs = started
                 recorder = RunRecorder(
                     ordinal=lease.run.ordinal,
-                    input_echo=_Echo(request, in_events, in_inputs),
+                    input_echo=_Echo(request.body, in_events, in_inputs),
                     known_message_ids=in_events,
                     is_resuming=is_resuming,
                 )
@@ -305,13 +306,13 @@ class _Echo:
     One object, where a partial function would be three: thousands of runs may be idle.
     """
 
-    __slots__ = ("_in_events", "_in_inputs", "_request")
+    __slots__ = ("_body", "_in_events", "_in_inputs")
 
-    def __init__(self, request: RunRequest, in_events: Set[str], in_inputs: Set[str]) -> None:
-        self._request, self._in_events, self._in_inputs = request, in_events, in_inputs
+    def __init__(self, body: JSONBody, in_events: Set[str], in_inputs: Set[str]) -> None:
+        self._body, self._in_events, self._in_inputs = body, in_events, in_inputs
 
     def __call__(self) -> InputEcho:
-        body, in_events, in_inputs = self._request.body, self._in_events, self._in_inputs
+        body, in_events, in_inputs = self._body, self._in_events, self._in_inputs
         members = body.members
         messages = members["messages"]
         if in_events or in_inputs:

@@ -56,8 +56,7 @@ class RunControl:
         self._callbacks = tuple(each for each in self._callbacks if each != callback)
 
 
-_FORGOTTEN: Mapping[str, object] = {"request": None, "headers": MappingProxyType({}), "body": MappingProxyType({})}
-"""The members of a `RunContext` that nobody will look at."""
+_NO_MEMBERS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +82,16 @@ class RunContext:
     open_interrupts: Mapping[str, Mapping[str, Any]] | None = None
     _control: RunControl = dataclasses.field(default_factory=RunControl, repr=False, compare=False)
 
-    def _forget(self) -> None:
-        """Lets go of the request and what has been made of it, in a context that nobody has."""
-        for name, value in _FORGOTTEN.items():
-            object.__setattr__(self, name, value)
+    def _without_request(self) -> RunContext:
+        """Returns what the engine needs of a context: without the request, and what has been made of it."""
+        return RunContext(
+            headers=_NO_MEMBERS,
+            user=self.user,
+            body=_NO_MEMBERS,
+            debug=self.debug,
+            open_interrupts=self.open_interrupts,
+            _control=self._control,
+        )
 
     @property
     def stop_requested(self) -> bool:
