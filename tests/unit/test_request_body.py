@@ -264,6 +264,39 @@ def test_request_body_that_was_read_does_not_keep_its_connection() -> None:
     assert asyncio.run(check())
 
 
+class ClosedMeanwhile(SyncBody):
+    """The body of a request that another thread closes between two looks at it."""
+
+    request: Request | None = None
+
+    @property  # which `isinstance` looks at
+    def __class__(self) -> Any:
+        request, self.request = self.request, None
+        if request is not None:
+            request.close()
+        return ClosedMeanwhile
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda request: request.body == b"{}",
+        lambda request: run_sync(request.read()) == b"{}",
+        lambda request: request.json() == {},
+        lambda request: request.is_body_read,
+        lambda request: request.form is None,
+        lambda request: request.replace(path="/other").body == b"{}",
+    ],
+    ids=["body", "read", "json", "is_body_read", "form", "replace"],
+)
+def test_request_body_of_a_request_that_is_closed_meanwhile(look: Callable[[Request], bool]) -> None:
+    """As a synchronous agent may look at it, on its thread, when the head of the response leaves."""
+    body = ClosedMeanwhile(limits(), (b"{}",))
+    read(body)
+    body.request = request = Request(method="POST", path="/", body=body)
+    assert look(request)
+
+
 class Clock:
     """A client that sends 32 KiB at a time, after waiting for a number of seconds."""
 

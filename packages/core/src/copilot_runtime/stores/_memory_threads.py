@@ -172,7 +172,8 @@ class StoredRun(CompactedFrames):
     def measured_size(self) -> int:
         """Returns what `size` has to be, from all that the run has."""
         frames = self.frames
-        size = _RUN_BYTES + len(self.run_id) + len(self.agent_id) + _RECORD_BYTES * len(frames) + len(b"".join(frames))
+        size = _RUN_BYTES + self.run_id.__sizeof__() + self.agent_id.__sizeof__()
+        size += _RECORD_BYTES * len(frames) + len(b"".join(frames))
         return size if self.raw is None else size + _raw_size(self.raw, self.duplicates)
 
 

@@ -32,8 +32,9 @@ def take_ordinal(unused: list[int]) -> int:
     try:
         return unused.pop()
     except IndexError:
-        unused += filter(None, map(_cut, _digest()))  # not 0, which stands for no run
-        return unused.pop()
+        ordinal, *others = filter(None, map(_cut, _digest()))  # not 0, which stands for no run
+        unused += others
+        return ordinal
 
 
 def _digest() -> Sequence[int]:
