@@ -170,6 +170,29 @@ def test_pushed_stream_whose_send_causes_more_wakes_its_task_for_that() -> None:
     in_task(test)
 
 
+def test_pushed_stream_sends_in_order_what_the_send_of_another_reader_of_its_run_causes() -> None:
+    async def test() -> None:
+        log = new_log()
+
+        async def send(chunk: bytes) -> None:
+            if chunk == b"1":
+                log.add_frame(b"2")
+            response.sent.append(chunk)
+
+        response, other = Response(log, send), Response(log)
+        await response.is_waiting()
+        await other.is_waiting()
+        log.add_frame(b"1")
+        await turns()
+        log.add_frame(b"3")
+        assert response.sent == [b"1", b"2", b"3"]
+        assert b"".join(other.sent) == b"123"
+        log.end()
+        await asyncio.gather(response.task, other.task)
+
+    in_task(test)
+
+
 def test_pushed_stream_whose_send_causes_more_by_way_of_another_stream_wakes_its_task_for_that() -> None:
     async def test() -> None:
         log, other_log = new_log(), new_log()

@@ -6,7 +6,7 @@ from collections.abc import Sequence, Set
 from typing import cast
 
 from .._concurrency.process_local import process_rlock
-from .._concurrency.waiters import Notify, Waiters
+from .._concurrency.waiters import Listener, Notify, Waiters
 from .._events import (
     Piece,
     as_frames,
@@ -91,12 +91,12 @@ class RunLog(Waiters):
 
     def add_frame(self, frame: bytes) -> None:
         """Adds one frame of a run of this process: `extend` for the single events of which a paced run consists."""
-        pieces = self.pieces
+        pieces, listening = self.pieces, self._listening
         pieces.append(frame)
-        if self._listening:
-            chunk, count = frame if len(frame) <= MAX_CHUNK_BYTES else None, len(pieces)
-            for notify in self._listening:
-                notify(chunk, count)
+        if len(listening) == 1:
+            listening[0](frame if len(frame) <= MAX_CHUNK_BYTES else None, len(pieces))
+        elif listening:
+            self._notify_several(listening)
         if self._waiting:
             self._notify_waiting()
 
@@ -105,12 +105,18 @@ class RunLog(Waiters):
         if has_bursts:
             self.has_bursts = True  # first, for those who look at the pieces before
         self.pieces += pieces
-        if self._listening:
-            chunk, count = self._chunk_of(pieces), len(self.pieces)
-            for notify in self._listening:
-                notify(chunk, count)
+        listening = self._listening
+        if len(listening) == 1:
+            listening[0](self._chunk_of(pieces), len(self.pieces))
+        elif listening:
+            self._notify_several(listening)
         if self._waiting:
             self._notify_waiting()
+
+    def _notify_several(self, listening: Sequence[Listener]) -> None:
+        """Has several readers read what was added: what one of them causes to be added may reach the others first."""
+        for notify in listening:
+            notify()
 
     def _chunk_of(self, pieces: Sequence[Piece]) -> bytes | None:
         """Returns pieces as one chunk if a reader may send them as one."""
