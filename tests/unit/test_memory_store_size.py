@@ -191,6 +191,11 @@ def long_run_ids(store: MemoryStore) -> None:
         play(store, key(), said(1), run_id=f"{number}" + "r" * 100_000)
 
 
+def long_run_ids_with_an_emoji(store: MemoryStore) -> None:
+    for number in range(40):
+        play(store, key(), said(1), run_id=f"{number}\U0001f600" + "r" * 100_000)
+
+
 def active_runs(store: MemoryStore) -> None:
     for number in range(100):
         lease = store.begin(NewRun(thread=key(number), run_id="r", agent_id="a"))
@@ -233,6 +238,7 @@ CONTENTS: list[Callable[[MemoryStore], None]] = [
     long_names,
     long_thread_ids,
     long_run_ids,
+    long_run_ids_with_an_emoji,
     active_runs,
     active_runs_that_repeat_messages,
     a_run_without_messages_after_a_large_one,
