@@ -15,14 +15,12 @@ from typing import Any, TypeVar
 
 from .._concurrency import driver, loops
 from .._events import (
-    Burst,
     InvalidEventError,
     Piece,
     RunEnding,
     RunRecorder,
     error_frame,
     is_terminal,
-    join_pieces,
     last_frame,
 )
 from .._log_text import log_failure
@@ -466,13 +464,13 @@ class Run(RunWriter):
         is_ours = True
         shown: Sequence[Piece] = ()
         try:
-            end = recorder.end(ending, request.input.thread_id, log.run_id)
-            pieces, size, has_bursts, frame_count, last_agent_event, was_empty, had_ended, has_failed = end
+            was_empty = not recorder.number
+            # A run that is over before it was flushed is joined once, for the store and for its readers.
+            pieces, size, has_bursts, frame_count, last_agent_event, had_ended, has_failed = recorder.end(
+                ending, request.input.thread_id, log.run_id, 0 if log.pieces else FLUSH_BYTES
+            )
             if ending is _RETURNED and not had_ended:
                 services.hints.ended_without_terminal_event(request.agent_id, has_events=not was_empty)
-            if size <= FLUSH_BYTES and len(pieces) > 1 and not log.pieces:
-                # A run that is over before it was flushed is joined once, for the store and for its readers.
-                pieces, has_bursts = [Burst(join_pieces(pieces), frame_count)], True
             if has_bursts:
                 log.has_bursts = True
             self.size += size

@@ -29,7 +29,7 @@ from .input_echo import InputEcho, encode_echo
 from .input_messages import InputMessages
 from .messages import apply_events, messages_after_run
 from .past_errors import without_past_errors
-from .recorder import RecordedEnd, RunRecorder
+from .recorder import RunRecorder
 from .repair import repair_frames
 from .sse import (
     KEEP_ALIVE,
@@ -56,7 +56,6 @@ __all__ = [
     "InputMessages",
     "InvalidEventError",
     "Piece",
-    "RecordedEnd",
     "RunEnding",
     "RunRecorder",
     "apply_events",

@@ -7,7 +7,7 @@ as a reader that resumes within a burst, splits it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias, cast, final, overload
 
 
@@ -91,6 +91,14 @@ def frames_after(pieces: Sequence[Piece], seen: int, count: int) -> Sequence[byt
 def pieces_of_frames(frames: Sequence[bytes]) -> Sequence[Piece]:
     """Returns the pieces in which frames are."""
     return frames.pieces if type(frames) is Frames else frames
+
+
+def with_bursts(joined: Sequence[bytes], counts: Mapping[int, int]) -> list[Piece]:
+    """Returns pieces of frames and of joined frames: ``counts`` says where the latter are, and how many each has."""
+    pieces: list[Piece] = [*joined]
+    for index, count in counts.items():
+        pieces[index] = Burst(joined[index], count)
+    return pieces
 
 
 def join_pieces(pieces: Sequence[Piece]) -> bytes:

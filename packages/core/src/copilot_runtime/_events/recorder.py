@@ -11,15 +11,15 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
 from json.encoder import encode_basestring
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from pydantic_core import to_json
 
 from .chunks import ChunkExpander
-from .compaction import CompactedFrame
+from .compaction import NONE_OPEN, CompactedFrame
 from .completion import RunEnding, closing_events, events_before_error
 from .deltas import DELTA_IDS, DELTA_MODELS, DELTA_TYPES, PLAIN_SIZE, DeltaStream, DeltaType, in_order
-from .frames import Burst, Piece, split_pieces
+from .frames import Burst, Piece, split_pieces, with_bursts
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
 from .protocol_state import FAILED, OPEN_BY_DELTA, PASS_ON, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
@@ -88,28 +88,8 @@ _EVENT_RULES: Mapping[str, _EventRule] = {
 }
 
 
-class RecordedEnd(NamedTuple):
-    """How a recorded run has ended.
-
-    Attributes:
-        pieces: the frames that nobody had taken yet.
-        size: their size.
-        has_bursts: whether there are bursts among them.
-        frame_count: how many frames the run has with these.
-        last_agent_event: as in `RunRecorder`, like the others.
-        was_empty: whether there were no events at all before it was completed.
-        had_ended: whether the last event was a terminal one before it was completed.
-        has_failed: whether the last event is RUN_ERROR.
-    """
-
-    pieces: Sequence[Piece]
-    size: int
-    has_bursts: bool
-    frame_count: int
-    last_agent_event: int
-    was_empty: bool
-    had_ended: bool
-    has_failed: bool
+Taken: TypeAlias = tuple[Sequence[Piece], int, bool]
+"""Frames that were pending, their size, and whether there are bursts among them."""
 
 
 class RunRecorder(ProtocolState):
@@ -127,10 +107,10 @@ class RunRecorder(ProtocolState):
     """
 
     __slots__ = (
+        "_bursts",
         "_chunks",
         "_delta_bytes",
         "_deltas",
-        "_has_bursts",
         "_input_echo",
         "_input_ids",
         "_is_buffering",
@@ -170,12 +150,12 @@ class RunRecorder(ProtocolState):
         """Strings of plain deltas that are not frames yet. Always the same list."""
         self._stream: DeltaStream | None = None
         """What they belong to, and probably the next ones as well: one of ``_streams``."""
-        self._pending: list[Piece] = []
-        """Frames that have not been drained yet."""
+        self._pending: list[bytes] = []
+        """Frames that have not been drained yet, those of a burst joined."""
         self._pending_bytes = 0
         """Their size."""
-        self._has_bursts = False
-        """Whether there are bursts among them."""
+        self._bursts: dict[int, int] = NONE_OPEN
+        """Where the bursts are among them, and how many frames each has."""
         self._delta_bytes = 0
         """About the size of the frames that ``_deltas`` become, apart from those that `feed_all` has added itself."""
         self._number = 0
@@ -315,16 +295,20 @@ class RunRecorder(ProtocolState):
 
     def _add_deltas(self) -> None:
         """Adds the frames of the plain deltas that have come since the last other event."""
-        if self._deltas:
-            pieces, size, has_bursts = self._take_deltas()
-            self._pending += pieces
-            self._pending_bytes += size
-            self._has_bursts |= has_bursts
+        if self._deltas and (added := self._record_deltas()) is not None:
+            data, count = added
+            if count > 1:
+                if not self._bursts:
+                    self._bursts = {}
+                self._bursts[len(self._pending)] = count
+            self._pending.append(data)
+            self._pending_bytes += len(data)
 
-    def _take_deltas(self) -> tuple[list[Piece], int, bool]:
+    def _record_deltas(self) -> tuple[bytes, int] | None:
         """Records the plain deltas that have come since the last other event, of which there is one or more.
 
-        Returns what `take` does: of these alone, or of all that is pending if one was cut inside of a character.
+        Returns their frames, joined, and how many they are; None if one was cut inside of a character, so that they
+        have become pending one by one.
         """
         deltas, stream = self._deltas, self._stream
         assert stream is not None
@@ -340,9 +324,8 @@ class RunRecorder(ProtocolState):
             deltas.clear()
             for event in events:
                 self._feed(event)
-            return self.take()
+            return None
         self._number = self._last_agent_event = last = number + count
-        piece = data if count == 1 else Burst(data, count)
         place = stream.place
         if place is None:
             merged = stream.deltas
@@ -350,12 +333,13 @@ class RunRecorder(ProtocolState):
                 stream.first = data  # in which nobody looks if there are several
             merged += deltas
             stream.last = last
+        elif count == 1:
+            place.append(data)
         else:
-            place.append(piece)
-            if count > 1:
-                self.has_bursts = True
+            place.append(Burst(data, count))
+            self.has_bursts = True
         deltas.clear()
-        return [piece], len(data), count > 1
+        return data, count
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
@@ -425,36 +409,59 @@ class RunRecorder(ProtocolState):
         self.phase = SEALED
         self._streams, self._stream = {}, None
 
-    def end(self, ending: RunEnding, thread_id: str, run_id: str) -> RecordedEnd:
-        """Completes a run that its agent left unfinished, takes the pending frames, and ends the recording."""
-        last_agent_event, had_ended = self.last_agent_event, self.has_ended
-        was_empty = self._number % FIRST_REAPER_NUMBER == 0
+    def end(
+        self, ending: RunEnding, thread_id: str, run_id: str, max_joined: int
+    ) -> tuple[Sequence[Piece], int, bool, int, int, bool, bool]:
+        """Completes a run that its agent left unfinished, takes the pending frames, and ends the recording.
+
+        Args:
+            ending: How it ends if its agent left it unfinished.
+            thread_id: The id of its thread.
+            run_id: Its id.
+            max_joined: Up to which size all of its frames are joined; 0 if some were taken already.
+
+        Returns:
+            What `take` does; how many events there are; the number of the last one of the agent, as in
+            `last_agent_event`; and whether the last event was a terminal one before, and is RUN_ERROR now.
+        """
+        if self._deltas:
+            self._add_deltas()
+        last_agent_event, had_ended = self._last_agent_event % FIRST_REAPER_NUMBER, self.has_ended
         if not had_ended:
             self.complete(ending, thread_id, run_id)
         has_failed = self.phase is FAILED
         self.seal()
-        pieces, size, has_bursts = self.take()
-        number = self._number % FIRST_REAPER_NUMBER
-        return RecordedEnd(pieces, size, has_bursts, number, last_agent_event, was_empty, had_ended, has_failed)
+        size, count = self._pending_bytes, self._number % FIRST_REAPER_NUMBER
+        if size > max_joined or len(self._pending) < 2:
+            pieces, size, has_bursts = self.take()
+        else:
+            pieces, has_bursts = [Burst(b"".join(self._pending), count)], True
+            self._pending, self._pending_bytes, self._bursts = [], 0, NONE_OPEN
+        return pieces, size, has_bursts, count, last_agent_event, had_ended, has_failed
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
         return split_pieces(self.take()[0])
 
-    def take(self) -> tuple[list[Piece], int, bool]:
-        """Returns the pending frames, their size, and whether there are bursts among them, and forgets them."""
+    def take(self) -> Taken:
+        """Returns the pending frames and forgets them."""
         if self._deltas:
-            if not self._pending:
-                return self._take_deltas()
-            self._add_deltas()
-        taken = self._pending, self._pending_bytes, self._has_bursts
-        self._pending, self._pending_bytes, self._has_bursts = [], 0, False
-        return taken
+            if self._pending:
+                self._add_deltas()
+            elif (recorded := self._record_deltas()) is not None:
+                data, count = recorded
+                return ([data], len(data), False) if count == 1 else ([Burst(data, count)], len(data), True)
+        pieces, size, bursts = self._pending, self._pending_bytes, self._bursts
+        self._pending, self._pending_bytes = [], 0
+        if not bursts:
+            return pieces, size, False
+        self._bursts = NONE_OPEN
+        return with_bursts(pieces, bursts), size, True
 
     def take_delta(self) -> bytes | None:
         """Returns the frame of all that is pending if that is one plain delta, and forgets it; otherwise None.
 
-        What `_take_deltas` does, for what a paced run has to show at most of its waits: no list is made of it.
+        What `_record_deltas` does, for what a paced run has to show at most of its waits: no list is made of it.
         """
         deltas, stream = self._deltas, self._stream
         if len(deltas) != 1 or self._pending or stream is None:
