@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from copilot_runtime._events import InvalidEventError
+from copilot_runtime._events import InvalidEventError, RunEnding
 
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, events_of, recorded, started, step, text
 
@@ -131,3 +131,46 @@ def test_a_refusal_changes_nothing(name: str) -> None:
             except InvalidEventError:
                 outcomes.append(False)
         assert outcomes[0] == outcomes[1], candidate
+
+
+UNREADABLE = 10**5000
+"""A number that JSON can represent, and that Python refuses to read."""
+
+
+def test_a_delta_whose_metadata_cannot_be_read_is_not_in_a_replay() -> None:
+    recorder, sent = recorded([STARTED, text("START")])
+    with pytest.raises(ValueError, match="digits"):
+        recorder.feed({**text("CONTENT", delta="lost"), "metadata": {"n": UNREADABLE}})
+    recorder.feed(text("END"))
+    recorder.feed(FINISHED)
+    sent += recorder.drain()
+    assert [record.frame for record in recorder.records()] == sent
+
+
+@pytest.mark.parametrize("end", [FINISHED, ERROR], ids=["finished", "error"])
+def test_a_terminal_event_for_which_there_is_no_memory_does_not_end_the_run(
+    end: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, sent = recorded([STARTED, {"type": "STATE_SNAPSHOT", "snapshot": {}}])
+    with monkeypatch.context() as patch:
+        patch.setattr("copilot_runtime._events.compaction.apply_state_events", _no_memory)
+        with pytest.raises(MemoryError):
+            recorder.feed(end)
+    recorder.complete(RunEnding(), "t", "r")
+    kinds = [event["type"] for event in events_of(sent + recorder.drain())]
+    assert kinds == ["RUN_STARTED", "STATE_SNAPSHOT", "RUN_ERROR"]
+
+
+def test_a_message_that_there_is_no_memory_to_merge_is_still_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, sent = recorded([STARTED, text("START"), text("CONTENT"), text("CONTENT")])
+    with monkeypatch.context() as patch:
+        patch.setattr("copilot_runtime._events.deltas.DeltaStream.merged_frame", _no_memory)
+        with pytest.raises(MemoryError):
+            recorder.feed(text("END"))
+    recorder.complete(RunEnding(), "t", "r")
+    kinds = [event["type"] for event in events_of(sent + recorder.drain())]
+    assert kinds[-2:] == ["TEXT_MESSAGE_END", "RUN_ERROR"]
+
+
+def _no_memory(*args: object) -> None:
+    raise MemoryError

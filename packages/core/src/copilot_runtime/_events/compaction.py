@@ -143,8 +143,8 @@ class Compactor:
         """Returns the compacted run. To be called once, at the end."""
         if self.texts or self.open_calls:
             for group in (self.texts, self.open_calls):
-                for identity in list(group):
-                    self.close(group.pop(identity))
+                for message in list(group.values()):
+                    self.close(message, group)
         if self._states is not None:  # of a run that never reached a terminal event
             self.out += [record.frame for record in self._states]
             self._is_disordered = True
@@ -164,14 +164,16 @@ class Compactor:
             leader.followers = []
         return leader.followers
 
-    def close(self, message: DeltaStream, end: bytes | None = None) -> None:
-        """Places what has been opened and is open no more, with the frame of its end event, and what follows it."""
+    def close(self, message: DeltaStream, group: dict[str, DeltaStream], end: bytes | None = None) -> None:
+        """Takes out of ``group`` what is open no more, and places it, its end event's frame, and what follows it."""
+        merged = message.merged_frame() if message.deltas else None  # first, as there may be no memory for it
+        del group[message.identity]
         out, followers = self.out, message.followers
         if followers or self.texts or self.open_calls:
             self._is_disordered = True
         out.append(message.frame)
-        if message.deltas:
-            out.append(message.merged_frame())
+        if merged is not None:
+            out.append(merged)
         if end is not None:
             out.append(end)
         if followers is not None:

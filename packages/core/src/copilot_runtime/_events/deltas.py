@@ -130,13 +130,14 @@ class DeltaStream:
         """Merges a delta, unless its run is not replayed. Returns this stream."""
         if not self.before:
             return self
+        if "metadata" in event:
+            # Read from the frame, because the agent may still change the event's own objects. Before all else, because
+            # there are numbers that can be written, but not read.
+            self.metadata = {**(self.metadata or {}), **decode(frame)["metadata"]}
         if not self.deltas:
             self.first = frame
         self.deltas.append(event["delta"])
         self.last = number
-        if "metadata" in event:
-            # Read from the frame, because the agent may still change the event's own objects.
-            self.metadata = {**(self.metadata or {}), **decode(frame)["metadata"]}
         return self
 
     def merged_frame(self) -> bytes:

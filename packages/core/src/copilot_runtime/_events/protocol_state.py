@@ -26,8 +26,8 @@ unfinished: a tool call is remembered until it has both its end and its result, 
 reasoning, reasoning messages and subagents (`Span`), which not all clients check.
 
 Transitions. `TRANSITIONS` maps the type of an event to the function that checks it, applies it, and puts its frame
-where a replay has it; that is all that `PASS_ON`, the transition of all other types, does. A transition raises
-InvalidEventError before it changes anything, so a rejected event leaves the state as it was.
+where a replay has it; that is all that `PASS_ON`, the transition of all other types, does. A transition raises an
+error before it changes what is open or the phase, so an event that is not recorded leaves them as they were.
 """
 
 from __future__ import annotations
@@ -145,14 +145,14 @@ def _run_finished(state: ProtocolState, number: int, event: Event, frame: bytes)
     if state.texts or state.open_calls or state.steps:
         still_open = [*state.texts, *state.open_calls, *(step.name for step in state.steps)]
         raise InvalidEventError(f"RUN_FINISHED is not allowed while {', '.join(map(repr, still_open))} is open")
-    state.phase = FINISHED
     state.place_terminal(frame, state.out)
+    state.phase = FINISHED
 
 
 def _run_error(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
+    state.place_terminal(frame, state.next_place())
     state.phase = FAILED
     state.has_run_error = True
-    state.place_terminal(frame, state.next_place())
 
 
 def _state(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
@@ -183,9 +183,7 @@ def _text_content(state: ProtocolState, number: int, event: Event, frame: bytes)
 
 
 def _text_end(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
-    opened = _open_text(state, event)
-    del state.texts[event["messageId"]]
-    state.close(opened, frame)
+    state.close(_open_text(state, event), state.texts, frame)
 
 
 def _call_start(state: ProtocolState, number: int, event: Event, frame: bytes) -> DeltaStream:
@@ -213,11 +211,10 @@ def _call_args(state: ProtocolState, number: int, event: Event, frame: bytes) ->
 
 
 def _call_end(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
-    opened, call = _open_call(state, event), event["toolCallId"]
-    del state.open_calls[call]
-    if state.calls.get(call):
-        del state.calls[call]
-    state.close(opened, frame)
+    opened = _open_call(state, event)
+    state.close(opened, state.open_calls, frame)
+    if state.calls.get(opened.identity):
+        del state.calls[opened.identity]
 
 
 def _pass_on(state: ProtocolState, number: int, event: Event, frame: bytes) -> None:
