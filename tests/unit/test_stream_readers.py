@@ -1466,3 +1466,48 @@ def test_reader_that_is_cut_off_reads_what_is_ready_first(life: Life) -> None:
     assert b"SERVER_SHUTDOWN" in (live.read_available() or b"")
     assert live.read_available() is None
     assert [ended.read_available(), ended.read_available()] == [b"1", None], "it has an end of its own"
+
+
+class _Collecting(RunLog):
+    """A log of which the garbage collector closes a reader while another one is added."""
+
+    abandoned: object = None
+    _kept: tuple[object, ...] = ()
+
+    @property
+    def _joined(self) -> tuple[object, ...]:
+        joined, abandoned = self._kept, self.abandoned
+        if abandoned is not None:
+            self.abandoned = None
+            self.discard_reader(abandoned)
+        return joined
+
+    @_joined.setter
+    def _joined(self, joined: tuple[object, ...]) -> None:
+        self._kept = joined
+
+
+def test_reader_that_is_collected_while_another_one_joins_is_forgotten() -> None:
+    log, abandoned, joining = _Collecting(None, "r", "a"), object(), object()
+    log.add_reader(abandoned)
+    log.abandoned = abandoned
+    log.add_reader(joining)
+    assert log.readers == (joining,)
+
+
+class _Changing(waiters.Waiters):
+    """Waiters of which a change on another thread takes all between two looks."""
+
+    _looks = [set[waiters.Notify](), None]
+
+    @property
+    def _waiting(self) -> set[waiters.Notify] | None:
+        return self._looks.pop(0)
+
+    @_waiting.setter
+    def _waiting(self, waiting: set[waiters.Notify] | None) -> None:
+        pass
+
+
+def test_waiter_that_leaves_at_a_change_is_forgotten() -> None:
+    _Changing().discard(print)

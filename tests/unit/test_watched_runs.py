@@ -256,7 +256,7 @@ async def test_reader_that_comes_on_another_thread_while_an_unread_run_is_droppe
     def find(log: RunLog) -> None:
         assert log.run is not None
         found.append(follower.log(log.run, log.run_id, log.agent_id))
-        found[0].readers.add(found[0])
+        found[0].add_reader(found[0])
 
     def unfollow_slowly(run: RunKey, log: RunLog, loop: asyncio.AbstractEventLoop) -> Any:
         if not found:

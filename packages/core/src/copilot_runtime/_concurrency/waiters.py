@@ -53,8 +53,9 @@ class Waiters:
 
     def discard(self, notify: Notify) -> None:
         """Forgets a callback: nobody waits any more. It may be called all the same if the change comes meanwhile."""
-        if self._waiting is not None:
-            self._waiting.discard(notify)
+        waiting = self._waiting  # once: a change on another thread leaves none
+        if waiting is not None:
+            waiting.discard(notify)
         if notify in self._listening:
             with _creating.get():
                 self._listening = tuple([other for other in self._listening if other != notify])

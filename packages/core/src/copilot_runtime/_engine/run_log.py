@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import cast
 
 from .._concurrency.process_local import process_rlock
@@ -78,16 +78,23 @@ class RunLog(Waiters):
 
     def add_reader(self, reader: object) -> None:
         """Adds the reader of another request than that which has begun the run, from any thread."""
-        with _joining.get():
-            self._joined = (*self._joined, reader)
+        self._change_joined(lambda joined: (*joined, reader))
 
     def discard_reader(self, reader: object) -> None:
         """Forgets any reader, from any thread."""
         if self.first_reader is reader:
             self.first_reader = None
         else:
-            with _joining.get():
-                self._joined = tuple([other for other in self._joined if other is not reader])
+            self._change_joined(lambda joined: tuple([other for other in joined if other is not reader]))
+
+    def _change_joined(self, change: Callable[[tuple[object, ...]], tuple[object, ...]]) -> None:
+        with _joining.get():
+            while True:
+                before = self._joined
+                after = change(before)
+                if self._joined is before:  # and not changed by what the garbage collector has closed meanwhile
+                    self._joined = after
+                    return
 
     def add_frame(self, frame: bytes) -> None:
         """Adds one frame of a run of this process: `extend` for the single events of which a paced run consists."""
