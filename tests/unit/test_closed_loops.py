@@ -200,6 +200,29 @@ def test_run_is_ended_whose_task_was_cancelled_before_its_first_step_with_its_lo
     run_begins(engine)
 
 
+@pytest.mark.requirement("LIMIT-01")
+def test_closed_loop_frees_the_place_of_a_run_whose_end_was_being_stored(tmp_path: Path) -> None:
+    ends, may_end = threading.Event(), threading.Event()
+
+    class Slow(SqliteStore):
+        def finish(self, *args: Any) -> None:
+            ends.set()
+            may_end.wait(HANG_SECONDS)
+            super().finish(*args)
+
+    store = Slow(tmp_path / "threads.db")
+    engine = engine_on(store, max_runs=1)
+    loop = asyncio.new_event_loop()
+    stream = loop.run_until_complete(engine.run(given(answers)))
+    loop.run_until_complete(loop.run_in_executor(None, ends.wait, HANG_SECONDS))
+    loop.close()
+    may_end.set()
+    run_begins(engine)
+    assert not engine.status().live_runs
+    assert [len(run.records) > 1 for run in store.read(THREAD).runs] == [True, True]
+    del stream
+
+
 def test_closed_loop_frees_its_places_under_max_streams(forever: Forever) -> None:
     engine = engine_on(MemoryStore(), max_streams=1)
     reader = left_behind(engine, forever.asynchronous)

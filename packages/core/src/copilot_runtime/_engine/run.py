@@ -433,6 +433,11 @@ class Run(RunWriter):
         """Ends a run whose event loop no longer runs, from anywhere. Its agent can no longer be cancelled."""
         self._hold_task()
         await self._end(self._ending or INTERRUPTED)
+        task = self._started_task
+        if self.loop.is_closed() and not (task is None or task.done() or self.log.ended or self._is_forced):
+            # It has begun to store the end, of which the store can tell it nothing any more.
+            with suppress(RuntimeError):  # of what wants to wait, or the loop, even so
+                task.get_coro().close()
         # Someone else may be ending it.
         await self.wait_ended(time.monotonic() + FINISH_RETRY_SECONDS)
 
@@ -498,6 +503,10 @@ class Run(RunWriter):
                 if completion is not None and (report := services.reporter(self)) is not None:
                     outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
                     loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
+        except GeneratorExit:  # its loop was closed: perhaps the store has the end, or another process reaps the run
+            services.lost(self)
+            is_ours = False
+            raise
         except Exception:
             # Nothing may leave readers waiting or the thread busy.
             logger.exception("ending run %r failed", request.run_id)
