@@ -23,6 +23,7 @@ from copilot_runtime._engine import held_bytes, subscribers
 from copilot_runtime._engine import readers as reader_module
 from copilot_runtime._engine.readers import (
     MAX_CHUNK_BYTES,
+    MAX_CHUNK_PIECES,
     BaseReader,
     BodyReader,
     ReaderCallbacks,
@@ -502,6 +503,59 @@ def test_reader_of_one_event_more_reads_what_any_reader_does(
             chunks = [reader.read_available() for reader in readers]
             assert len(set(chunks)) == 1
         assert len({reader.is_at_end for reader in readers}) == 1
+
+
+def test_reader_reads_the_whole_of_a_run_that_is_over(life: Life) -> None:
+    log = log_of(b"a", b"b")
+    log.extend([Burst(b"cd", 2)], has_bursts=True)
+    reader, other = life.reader(log), life.reader(log)
+    assert reader.read_whole() is None
+    log.end()
+    assert reader.read_whole() == b"abcd"
+    assert reader.is_at_end
+    assert reader.read_available() is None
+    reader.evict()
+    assert reader.read_available() is None
+    assert other.read_whole() == b"abcd"
+
+
+@pytest.mark.parametrize(
+    "prevent",
+    [
+        lambda log, reader: reader.read_available(),
+        lambda log, reader: log.extend([b"x" * MAX_CHUNK_BYTES]),
+        lambda log, reader: log.extend([b"x"] * MAX_CHUNK_PIECES),
+        lambda log, reader: setattr(log, "is_foreign", True),
+        lambda log, reader: log.pieces.clear(),
+        lambda log, reader: reader.evict(),
+        lambda log, reader: reader.close(),
+    ],
+    ids=["read", "large", "long", "foreign", "empty", "evicted", "closed"],
+)
+def test_reader_reads_nothing_as_a_whole_that_is_not_one_chunk_of_its_run(
+    prevent: Callable[[RunLog, RunReader], object], life: Life
+) -> None:
+    log = log_of(b"a")
+    reader, other = life.reader(log), life.reader(log)
+    for one in (reader, other):
+        prevent(log, one)
+    log.end()
+    assert reader.read_whole() is None
+    assert b"".join(rest_of(reader)) == b"".join(rest_of(other))
+
+
+@pytest.mark.parametrize("options", [{"history": [b"a"]}, {"seen": 1}, {"skip_duplicates": True}])
+def test_reader_that_begins_elsewhere_reads_nothing_as_a_whole(options: dict[str, Any], life: Life) -> None:
+    log = log_of(b"b", b"c")
+    log.end()
+    reader = life.reader(log, **options)
+    assert reader.read_whole() is None
+    assert b"".join(rest_of(reader)).endswith(b"c")
+
+
+def rest_of(reader: RunReader) -> Iterator[bytes]:
+    while chunk := reader.read_available():
+        yield chunk
 
 
 def test_reader_that_resumes_after_what_was_lost_is_not_at_its_end(life: Life) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import types
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -21,21 +20,15 @@ _WATCHER_NAME = "copilot-runtime-watcher"
 """Of the tasks that wait for a client to disconnect. A default name would be another string for each."""
 
 
-@types.coroutine
-def _turn() -> Generator[None, None, None]:
-    """Waits for one turn of the event loop."""
-    yield
-
-
 class StreamResponse:
-    """A response whose body is a stream.
+    """A response whose body is a stream, unless all of it was sent at once: see `send_at_once`.
 
-    A run that never waits leaves in one message after the headers, and costs nothing but that. Only once the response
-    has to wait, for its run or for its server, is there a task that waits for the client to disconnect, and do timers
-    look at the stream. What comes while it waits for its run is pushed: its own task sleeps on.
+    Only once the response has to wait, for its run or for its server, is there a task that waits for the client to
+    disconnect, and do timers look at the stream. What comes while it waits for its run is pushed: its own task sleeps
+    on.
 
     Args:
-        start: the message with the status and the headers.
+        start: the message with the status and the headers; None once the server has it.
         source: what its body is read from.
         is_endless: whether the stream ends with an event and not by its length.
         has_body_ended: whether all of the request's body has been received.
@@ -62,7 +55,7 @@ class StreamResponse:
 
     def __init__(
         self,
-        start: Message,
+        start: Message | None,
         source: StreamSource,
         receive: Receive,
         send: Send,
@@ -71,7 +64,7 @@ class StreamResponse:
         is_endless: bool,
         has_body_ended: bool,
     ) -> None:
-        self._start: Message | None = start
+        self._start = start
         self._source = source
         self._receive = receive
         self._send = send
@@ -89,17 +82,28 @@ class StreamResponse:
         """Whether a cancelled response may send what is left. Not while the server sends the headers or the end: it is
         not known whether they have been sent then."""
 
-    async def send(self) -> None:
-        """Sends all of it, unless the client disconnects or does not read."""
+    async def send(self, *, rest: Awaitable[None] | None, interruption: BaseException | None) -> None:
+        """Sends all of it, unless the client disconnects or does not read.
+
+        Args:
+            rest: sends what is left, if the last messages are being sent already.
+            interruption: what has been raised before, if anything was: above all, a cancellation.
+        """
         loop = asyncio.get_running_loop()
         task = self._task = asyncio.current_task(loop)
         before = 0 if task is None else task.cancelling()
         try:
             try:
-                # The run's task has its turn now. A run that never waits has ended then.
-                await _turn()
+                if interruption is not None:
+                    try:
+                        raise interruption
+                    finally:
+                        del interruption  # its traceback has this frame
                 # Called at the next turn of the loop, so only if something below has to wait.
                 self._watching = loop.call_soon(self._watch)
+                if rest is not None:
+                    await rest
+                    return
                 # Each coroutine that waits takes memory, and thousands of streams may be idle: there is none but this.
                 while (waiting := await self._send_ready(self._send)) is not None:
                     try:

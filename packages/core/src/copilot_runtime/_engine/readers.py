@@ -113,6 +113,10 @@ class BaseReader:
         self._keep_alive_due = False
         return self._next_slice(chunk) if len(chunk) > MAX_CHUNK_BYTES else chunk
 
+    def read_whole(self) -> bytes | None:
+        """Reads all of what is over and one chunk, as most runs are. Returns None, and reads nothing, if it is not."""
+        return None
+
     def _read(self) -> bytes | None:
         """Returns what is ready, however large it is. A large one is not copied: all readers share it."""
         raise NotImplementedError
@@ -363,6 +367,19 @@ class RunReader(BaseReader):
                 self._keep_alive_due = False
                 return chunk
         return super().read_available()
+
+    def read_whole(self) -> bytes | None:
+        log = self._log
+        if log is None or not log.ended or self._at or log.is_foreign or not self._is_following:
+            return None
+        pieces = log.pieces
+        count = len(pieces)
+        if not 0 < count <= MAX_CHUNK_PIECES or sum(map(len, pieces)) > MAX_CHUNK_BYTES:
+            return None
+        self._at = count
+        self.last_sent = time.monotonic()
+        self.sending_ticks = 0
+        return join_pieces(pieces)
 
     def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Does what any reader does. In one piece for who has been notified, and goes on waiting."""

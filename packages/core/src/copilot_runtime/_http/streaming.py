@@ -41,6 +41,9 @@ class StreamSource(Protocol):
     def read_available(self) -> bytes | None:
         """Returns bytes that are ready, joined; ``b""`` if none are, and None at the end."""
 
+    def read_whole(self) -> bytes | None:
+        """Reads all of a stream that is over and is one chunk. Returns None, having read nothing, if it may not be."""
+
     def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Has ``notify`` called once there is something to read.
 
@@ -194,11 +197,20 @@ class SyncStreamIterator:
 
     def read_first(self) -> bytes | None:
         """Reads the first chunk, which is yielded first, and returns it if it is the only one and small."""
-        first = self._first = self._read_first()
-        if len(first) > UNWATCHED_BYTES or not self._source.is_at_end:
+        source = self._source
+        if source.is_starting:
+            self._wait_for_start(time.monotonic() + HEADERS_SECONDS)
+        whole = source.read_whole()
+        if whole is None:
+            first = source.read_available() or self._greeting
+            whole = first if source.is_at_end else None
+        else:
+            first = whole
+        self._first = first
+        if whole is None or len(whole) > UNWATCHED_BYTES:
             return None
         self._close_source()
-        return first
+        return whole
 
     def _read_first(self) -> bytes:
         source = self._source

@@ -86,6 +86,9 @@ class _TracedSource:
     def read_available(self) -> bytes | None:
         return self._source.read_available()
 
+    def read_whole(self) -> bytes | None:
+        return self._source.read_whole()
+
     def add_waiter(self, notify: Callable[[], object], *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         return self._source.add_waiter(notify, is_brief=is_brief, is_lasting=is_lasting)
 
