@@ -78,11 +78,13 @@ class Request:
         waits for it here; a coroutine function has to write ``await request.read()`` first, or gets a RuntimeError.
         In ``on_response`` and ``on_error`` it is empty if the request was refused before it was read.
         """
-        return self._body if isinstance(self._body, bytes) else self._body.read_blocking()
+        body = self._body  # once, here and below: `close` may come in between, on another thread than a run's agent
+        return body if isinstance(body, bytes) else body.read_blocking()
 
     def read(self) -> Coroutine[Any, Any, bytes]:
         """Returns the whole body, and waits for it if it has not been read yet."""
-        return _completed(self._body) if isinstance(self._body, bytes) else self._body.read()
+        body = self._body
+        return _completed(body) if isinstance(body, bytes) else body.read()
 
     def without_unread_body(self) -> Self:
         """Returns the request with an empty body if nothing has read its body yet."""
@@ -104,25 +106,29 @@ class Request:
 
     def set_body_owner(self, owner: str) -> None:
         """Sets the key of the user among whose bodies the body counts that has not been read yet."""
-        if not isinstance(self._body, bytes):
-            self._body.set_owner(owner)
+        body = self._body
+        if not isinstance(body, bytes):
+            body.set_owner(owner)
 
     def close(self) -> None:
         """Called when the request has been handled: its body no longer counts."""
-        if not isinstance(self._body, bytes):
-            data = self._body.close()
+        body = self._body
+        if not isinstance(body, bytes):
+            data = body.close()
             if data is not None:  # which a run keeps with its request, but not what has read it
                 object.__setattr__(self, "_body", data)
 
     @property
     def is_body_read(self) -> bool:
         """Whether the body has been read, so that ``body`` never waits."""
-        return isinstance(self._body, bytes) or self._body.is_read
+        body = self._body
+        return isinstance(body, bytes) or body.is_read
 
     @property
     def form(self) -> tuple[FormPart, ...] | None:
         """The parts of a multipart body that the framework has parsed, which leaves no body; else None."""
-        return self._form if isinstance(self._body, bytes) else self._body.form
+        body = self._body
+        return self._form if isinstance(body, bytes) else body.form
 
     def json(self) -> Any:
         """Returns the body as JSON (RFC 8259). Raises ValueError if it is not JSON, and what ``body`` raises."""
