@@ -19,7 +19,7 @@ from copilot_runtime.middleware import use
 from copilot_runtime.testing import AsyncTestClient, TestClient
 from tests.http_client import Event, types
 
-from .engine_helpers import bounded
+from .engine_helpers import bounded, settled
 
 pytestmark = pytest.mark.requirement("HISTORY-02")
 
@@ -295,8 +295,7 @@ async def test_context_of_a_forgotten_thread_is_that_of_the_run_that_has_found_a
     runtime = CopilotRuntime(agents={"a": agent}, thread_names=True)
     async with AsyncTestClient(runtime) as client:
         await client.run("a", "hi", thread_id="t")
-        while not agent.contexts:
-            await asyncio.sleep(0)
+        await settled(lambda: bool(agent.contexts))
     (context,) = agent.contexts
     assert context.request.path.endswith("/agent/a/run")
     assert context.body["threadId"].startswith("name-")

@@ -1552,11 +1552,12 @@ def test_reader_that_is_collected_while_another_one_joins_is_forgotten() -> None
 class _Changing(waiters.Waiters):
     """Waiters of which a change on another thread takes all between two looks."""
 
-    _looks = [set[waiters.Notify](), None]
+    _looks = 0
 
     @property
     def _waiting(self) -> set[waiters.Notify] | None:
-        return self._looks.pop(0)
+        self._looks += 1
+        return set() if self._looks == 1 else None
 
     @_waiting.setter
     def _waiting(self, waiting: set[waiters.Notify] | None) -> None:
