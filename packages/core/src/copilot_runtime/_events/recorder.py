@@ -315,10 +315,7 @@ class RunRecorder(ProtocolState):
         self._delta_bytes = 0
         number, count = self._number, len(deltas)
         try:
-            if count == 1:
-                data = f"{stream.before}{number + 1}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
-            else:
-                data = stream.encode(deltas, number + 1)
+            data = stream.encode(deltas, number + 1)
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
             events = [stream.event(delta) for delta in deltas]
             deltas.clear()
