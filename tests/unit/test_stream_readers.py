@@ -1265,6 +1265,33 @@ def test_sse_keep_alive_notifies_waiters_and_yields_to_frames(life: Life, clock:
 
 
 @pytest.mark.requirement("SSE-06")
+@pytest.mark.parametrize("is_foreign", [False, True])
+def test_sse_keep_alive_counts_what_is_pushed_and_not_what_is_left_out(
+    life: Life, clock: Clock, monkeypatch: pytest.MonkeyPatch, is_foreign: bool
+) -> None:
+    monkeypatch.setattr(reader_module, "repair_frames", lambda frames: [])
+    keep_alive = KeepAlive(15)
+    log = log_of()
+    log.is_foreign = is_foreign
+    reader = life.reader(log)
+    assert reader.add_waiter(lambda *_: None, is_lasting=True)
+    clock.now += 15
+    log.extend([b"a"])
+    if is_foreign:
+        assert reader.read_available() == b""
+        assert reader.add_waiter(lambda *_: None, is_lasting=True)
+    else:
+        assert reader.is_pushed  # and the reader is told of it only when its task wakes
+    keep_alive._tick([reader])
+    if not is_foreign:
+        reader.mark_pushed(1)
+        assert reader.add_waiter(lambda *_: None, is_lasting=True)
+        clock.now += 15
+        keep_alive._tick([reader])
+    assert reader.read_available() == KEEP_ALIVE
+
+
+@pytest.mark.requirement("SSE-06")
 def test_sse_keep_alive_comes_by_itself(life: Life) -> None:
     async def test() -> None:
         keep_alive = KeepAlive(0.01)

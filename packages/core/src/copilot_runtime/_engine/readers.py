@@ -426,7 +426,7 @@ class RunReader(BaseReader):
     def silent_since(self, now: float) -> float:
         # What is pushed leaves no time here, which would take longer for each event than to look now and then.
         log = self._followed
-        if log is not None and (count := len(log.pieces)) != self._looked_at:
+        if log is not None and not log.is_foreign and (count := len(log.pieces)) != self._looked_at:
             self._looked_at, self.last_sent = count, now
         return self.last_sent
 
