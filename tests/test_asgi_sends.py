@@ -534,6 +534,27 @@ def test_asgi_disconnect_is_noticed_while_the_first_send_waits() -> None:
     on_loop(scenario)
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_asgi_nothing_watches_a_client_after_its_response(turns: int) -> None:
+    """Whenever its server says something else than that it has disconnected."""
+
+    async def scenario() -> None:
+        agent = Waiting()
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        agent.may_begin.set()
+        await until(lambda: b'"a"' in connection.body and connection.receiving == 2)
+        agent.may_end.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connection.received.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        await connection.task
+        await settle()
+        assert connection.is_complete
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    on_loop(scenario)
+
+
 @pytest.mark.requirement("STOP-07")
 @pytest.mark.parametrize("turns", range(6))
 def test_asgi_stream_that_is_cancelled_in_its_first_turns_ends_in_an_event(turns: int) -> None:

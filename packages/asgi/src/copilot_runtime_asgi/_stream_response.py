@@ -122,8 +122,9 @@ class StreamResponse:
             self._close()
             if self._watching is not None:
                 self._watching.cancel()
-            if self._watcher is not None:
-                self._watcher.cancel()
+            watcher, self._watcher = self._watcher, None
+            if watcher is not None:
+                watcher.cancel()
             if self._is_stalled and task is not None:
                 task.uncancel()
 
@@ -212,7 +213,8 @@ class StreamResponse:
         rest = None
         try:
             message = None if watcher.cancelled() else watcher.result()
-            if message is not None and message["type"] != "http.disconnect":
+            is_over = watcher is not self._watcher  # the response, whose end could not cancel what was done
+            if not (is_over or message is None or message["type"] == "http.disconnect"):
                 rest = wait_for_disconnect(self._receive, has_body_ended=True, message=message)
         finally:
             if rest is None:
