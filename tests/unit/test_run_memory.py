@@ -37,6 +37,7 @@ from copilot_runtime._server.thread_names import parse_thread_names
 from copilot_runtime.agents._context import RunContext
 from copilot_runtime.middleware import use
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
+from copilot_runtime.stores._known_ids import KnownIds
 from copilot_runtime.stores.protocol import (
     ActiveRun,
     LeaseLost,
@@ -340,6 +341,25 @@ def test_run_of_an_agent_that_does_not_stop_is_freed_once_that_ends(collected: l
     main()
     gc.collect()
     assert [value for value in collected if is_ours(value)] == []
+
+
+def test_run_of_an_agent_that_does_not_stop_keeps_nothing_of_later_runs(collected: list[Any]) -> None:
+    engine = engine_on(MemoryStore(), stop_grace_seconds=0)
+
+    @bounded
+    async def main() -> None:
+        agent = Deaf()
+        await Reader(await engine.run(given(answers))).rest()
+        await stop(engine, agent.run)
+        for number in range(3):
+            await Reader(await engine.run(given(answers, f"later {number}"))).rest()
+        kept = [type(value) for value in gc.get_objects() if isinstance(value, (RunRecorder, KnownIds))]
+        agent.may_go.set()
+        await settled(lambda: not alive())
+        # Of the thread: the ids in its events, and those in its inputs.
+        assert (kept.count(RunRecorder), kept.count(KnownIds)) == (1, 2)
+
+    main()
 
 
 @pytest.mark.parametrize("method", ["begin", "finish"])

@@ -44,6 +44,7 @@ store, and no run that fits into memory has this many: so no id is used for two 
 
 _NO_NUMBERS: Set[int] = frozenset()
 """One for all runs, since CPython makes a new set of 216 bytes for each ``frozenset()``."""
+_NO_IDS: Set[str] = frozenset()
 
 _NO_STREAM = object()
 """What no recorder has as its stream."""
@@ -131,7 +132,7 @@ class RunRecorder(ProtocolState):
         *,
         ordinal: int | None,
         input_echo: Callable[[], InputEcho | Mapping[str, Any]] | None = None,
-        known_message_ids: Set[str] = frozenset(),
+        known_message_ids: Set[str] = _NO_IDS,
         is_resuming: bool = False,
     ) -> None:
         # By name, since `super` takes 50 ns longer, for each run.
@@ -405,6 +406,8 @@ class RunRecorder(ProtocolState):
             self._add_deltas()
         self.phase = SEALED
         self._streams, self._stream = {}, None
+        # An agent that does not stop keeps the recorder, and a store has to remember what these were.
+        self._known_message_ids, self._input_echo = _NO_IDS, None
 
     def end(
         self, ending: RunEnding, thread_id: str, run_id: str, max_joined: int
