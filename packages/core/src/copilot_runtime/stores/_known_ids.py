@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Set
 
 
 def current_ids(ids: Set[str]) -> Set[str]:
-    """Returns the ids that a store has passed on, to look many up at once: as `KnownIds`, each takes a call of Python.
+    """Returns ids that a store has passed on in a form in which many are looked up faster, without calls of Python.
 
-    May change with the thread, so it is of use only while that has the run to which they were passed.
+    It may change with the thread, so it is of use only while that has the run to which they were passed.
     """
     return ids.current() if isinstance(ids, KnownIds) else ids
 
@@ -18,7 +18,8 @@ class KnownIds(Set[str]):
 
     All moments of a thread share one dictionary, which has the ids of the last one; an earlier one knows by what the
     next one differs. So nothing is copied when a run ends, and nothing changes for those who look at earlier ids, which
-    hardly anybody does: a thread has one run at a time.
+    hardly anybody does: a thread has one run at a time. An earlier moment keeps what has changed since, so it should
+    not be held for longer than it is of use.
 
     Args:
         ids: The dictionary.
