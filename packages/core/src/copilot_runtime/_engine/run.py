@@ -489,20 +489,20 @@ class Run(RunWriter):
                     frame_count=frame_count,
                 )
                 result = await services.persistence.finish(self, pieces, completion)
-            if result is FinishResult.LEASE_LOST:
-                # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
-                services.lost(self)
-                is_ours = False
-            elif result is FinishResult.NOT_STORED:
-                # The lease is left to expire: then another process reaps the run, and calls on_run_end.
-                shown = [error_frame(NOT_STORED)]
-            else:
+            if result is FinishResult.STORED:
                 shown = pieces
                 self.was_stopped = ending.stopped and not had_ended
                 log.duplicates = recorder.duplicates
                 if completion is not None and (report := services.reporter(self)) is not None:
                     outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
                     loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
+            elif result is FinishResult.LEASE_LOST:
+                # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
+                services.lost(self)
+                is_ours = False
+            else:
+                # The lease is left to expire: then another process reaps the run, and calls on_run_end.
+                shown = [error_frame(NOT_STORED)]
         except GeneratorExit:  # its loop was closed: perhaps the store has the end, or another process reaps the run
             services.lost(self)
             is_ours = False
