@@ -290,6 +290,30 @@ def test_burst_takes_the_memory_of_its_frames_once_while_its_run_is_active(kind:
         assert [record.frame for record in recorder.records()[-2000:]] == frames
 
 
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+@pytest.mark.parametrize("ending", [[], [FINISHED]])
+def test_frames_of_a_run_that_nobody_has_taken_are_joined_up_to_a_size(kind: str, ending: list[Event]) -> None:
+    make, content = FAMILIES[kind]
+
+    def recorded() -> RunRecorder:
+        recorder = RunRecorder(ordinal=7)
+        for event in (STARTED, make("START", "a"), *[make(content, "a")] * 3, make("END", "a"), *ending):
+            recorder.feed(event)
+        return recorder
+
+    whole = recorded()
+    whole.complete(RunEnding(), "t", "r")
+    alone = whole.drain()
+    size = len(b"".join(alone))
+    for max_joined in (0, size - 1, size, size + 1):
+        recorder = recorded()
+        pieces, *rest = recorder.end(RunEnding(), "t", "r", max_joined)
+        assert rest == [size, True, len(alone), 6 + len(ending), bool(ending), not ending]
+        assert split_pieces(pieces) == alone
+        assert (len(pieces) == 1) is (max_joined >= size)
+        assert recorder.take() == ([], 0, False)
+
+
 def test_deltas_that_an_agent_yields_in_one_object_are_recorded_as_they_were() -> None:
     recorder = RunRecorder(ordinal=1)
     for event in (STARTED, text("START"), text("CONTENT")):

@@ -11,12 +11,13 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
 from json.encoder import encode_basestring
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from pydantic_core import to_json
 
 from .chunks import ChunkExpander
-from .compaction import NONE_OPEN, CompactedFrame
+from .compaction import CompactedFrame
 from .completion import RunEnding, closing_events, events_before_error
 from .deltas import DELTA_IDS, DELTA_MODELS, DELTA_TYPES, PLAIN_SIZE, DeltaStream, DeltaType, in_order
 from .frames import Burst, Piece, split_pieces, with_bursts
@@ -45,6 +46,9 @@ store, and no run that fits into memory has this many: so no id is used for two 
 _NO_NUMBERS: Set[int] = frozenset()
 """One for all runs, since CPython makes a new set of 216 bytes for each ``frozenset()``."""
 _NO_IDS: Set[str] = frozenset()
+
+_NO_BURSTS: Any = MappingProxyType({})
+"""Instead of an empty dictionary, which takes memory: thousands of runs may be idle."""
 
 _NO_STREAM = object()
 """What no recorder has as its stream."""
@@ -155,7 +159,7 @@ class RunRecorder(ProtocolState):
         """Frames that have not been drained yet, those of a burst joined."""
         self._pending_bytes = 0
         """Their size."""
-        self._bursts: dict[int, int] = NONE_OPEN
+        self._bursts: dict[int, int] = _NO_BURSTS
         """Where the bursts are among them, and how many frames each has."""
         self._delta_bytes = 0
         """About the size of the frames that ``_deltas`` become, apart from those that `feed_all` has added itself."""
@@ -436,7 +440,7 @@ class RunRecorder(ProtocolState):
             pieces, size, has_bursts = self.take()
         else:
             pieces, has_bursts = [Burst(b"".join(self._pending), count)], True
-            self._pending, self._pending_bytes, self._bursts = [], 0, NONE_OPEN
+            self._pending, self._pending_bytes, self._bursts = [], 0, _NO_BURSTS
         return pieces, size, has_bursts, count, last_agent_event, had_ended, has_failed
 
     def drain(self) -> list[bytes]:
@@ -455,7 +459,7 @@ class RunRecorder(ProtocolState):
         self._pending, self._pending_bytes = [], 0
         if not bursts:
             return pieces, size, False
-        self._bursts = NONE_OPEN
+        self._bursts = _NO_BURSTS
         return with_bursts(pieces, bursts), size, True
 
     def take_delta(self) -> bytes | None:
