@@ -20,6 +20,7 @@ from copilot_runtime import CopilotHandler, CopilotRuntime
 from copilot_runtime_asgi import create_copilot_asgi_app
 from copilot_runtime_asgi._pushed_stream import PushedStream
 
+from .awaitables import AWAITABLES
 from .http_client import TIMEOUT_SECONDS, run_input
 
 Event = dict[str, Any]
@@ -551,6 +552,57 @@ def test_asgi_nothing_watches_a_client_after_its_response(turns: int) -> None:
         await settle()
         assert connection.is_complete
         assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("ASGI-01")
+@pytest.mark.parametrize("kind", AWAITABLES)
+@pytest.mark.parametrize("waits", [True, False])
+def test_asgi_run_that_never_waits_is_sent_by_whatever_a_server_returns(kind: str, waits: bool) -> None:
+    class Server(Connection):
+        def send(self, message: Any) -> Any:
+            return AWAITABLES[kind](self._write)(message)
+
+        async def _write(self, message: Any) -> None:
+            if waits:
+                await asyncio.sleep(0)
+            self.sent.append(message)
+
+    async def scenario() -> None:
+        connection = Server(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": never_waits})))
+        await asyncio.wait_for(connection.task, TIMEOUT_SECONDS)
+        assert connection.is_complete
+        assert len(connection.sent) == 2
+        assert b"RUN_FINISHED" in connection.body
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("ASGI-06")
+@pytest.mark.parametrize("error", [OSError, RuntimeError])
+@pytest.mark.parametrize("sends", [0, 1])
+@pytest.mark.parametrize("waits", [True, False])
+def test_asgi_run_that_never_waits_leaves_nothing_open_if_its_server_raises(
+    error: type[Exception], sends: int, waits: bool
+) -> None:
+    class Server(Connection):
+        async def send(self, message: Any) -> None:
+            if waits:
+                await asyncio.sleep(0)
+            if len(self.sent) == sends:
+                raise error
+            self.sent.append(message)
+
+    async def scenario() -> None:
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": never_waits}, max_streams=1))
+        connection = Server(app)
+        await asyncio.wait((connection.task,))
+        assert type(connection.task.exception()) is (error if error is RuntimeError else type(None))
+        assert len(connection.sent) == sends
+        allowed = Connection(app, body=run_input("other", "other"))
+        await allowed.task
+        assert allowed.sent[0]["status"] == 200
 
     on_loop(scenario)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Generator
+from typing import Any
 
-from copilot_runtime.adapters import FirstStep
+from copilot_runtime.adapters import FirstStep, awaited
 
 from ._asgi_types import Message, Send
 
@@ -33,7 +34,12 @@ def send_at_once(send: Send, start: Message, whole: bytes) -> Awaitable[None] | 
 
 
 def _send(send: Send, message: Message) -> FirstStep[None] | None:
-    steps = send(message).__await__()
+    """Has a message sent. Returns what to wait for if `send` waits: no `FirstStep` for a result, as it has none."""
+    sending = send(message)
+    try:
+        steps: Any = sending.__await__()
+    except AttributeError:
+        steps = awaited(sending).__await__()
     signal = next(steps, _DONE)
     return None if signal is _DONE else FirstStep.taken(steps, signal)
 
