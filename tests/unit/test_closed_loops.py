@@ -223,6 +223,27 @@ def test_closed_loop_frees_the_place_of_a_run_whose_end_was_being_stored(tmp_pat
     del stream
 
 
+@bounded
+async def test_end_of_a_run_whose_task_is_cancelled_while_it_is_being_stored_is_shown(tmp_path: Path) -> None:
+    ends, may_end = threading.Event(), threading.Event()
+
+    class Slow(SqliteStore):
+        def finish(self, *args: Any) -> None:
+            ends.set()
+            may_end.wait(HANG_SECONDS)
+            super().finish(*args)
+
+    engine = engine_on(Slow(tmp_path / "threads.db"))
+    reader = Reader(await engine.run(given(answers)))
+    await asyncio.to_thread(ends.wait, HANG_SECONDS)
+    (run,) = engine._runs.all()
+    assert run._task is not None
+    run._task.cancel()
+    await asyncio.wait([run._task])
+    may_end.set()
+    assert (await reader.rest())[-1]["type"] == "RUN_FINISHED"
+
+
 def test_closed_loop_frees_its_places_under_max_streams(forever: Forever) -> None:
     engine = engine_on(MemoryStore(), max_streams=1)
     reader = left_behind(engine, forever.asynchronous)

@@ -503,7 +503,8 @@ class Run(RunWriter):
             else:
                 # The lease is left to expire: then another process reaps the run, and calls on_run_end.
                 shown = [error_frame(NOT_STORED)]
-        except GeneratorExit:  # its loop was closed: perhaps the store has the end, or another process reaps the run
+        except (GeneratorExit, asyncio.CancelledError):
+            # Its loop was or is being closed: perhaps the store has the end, or another process reaps the run.
             services.lost(self)
             is_ours = False
             raise
