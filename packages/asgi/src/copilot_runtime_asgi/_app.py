@@ -23,8 +23,7 @@ from copilot_runtime.adapters import (
 from ._asgi_types import ASGIApp, Message, Receive, Scope, Send
 from ._lifespan import serve_lifespan
 from ._received_body import ReceivedBody, may_have_body
-from ._sent_at_once import send_at_once, turn
-from ._stream_response import StreamResponse
+from ._stream_begin import begin_stream
 
 
 @overload
@@ -117,31 +116,20 @@ class CopilotASGIApp:
                 except asyncio.CancelledError:
                     if not runtime.is_shutting_down:
                         raise
-            else:
-                source, whole, rest, interruption = stream.source, None, None, None
-                try:
-                    # The run's task has its turn now. A run that never waits has ended then.
-                    await turn()
-                    whole = source.read_whole()
-                    if whole is not None:
-                        rest = send_at_once(send, start, whole)
-                except BaseException as error:
-                    interruption = error  # how the stream ends then is up to the response
-                if whole is not None and rest is None and interruption is None:
-                    source.close()
-                    return
-                sending = StreamResponse(
-                    start if whole is None else None,
-                    source,
-                    receive,
-                    send,
-                    runtime,
-                    is_endless=stream is content,
-                    has_body_ended=body is not None and body.has_ended,
-                ).send(rest=rest, interruption=interruption)
+                return
+            rest = await begin_stream(
+                start,
+                stream.source,
+                receive,
+                send,
+                runtime,
+                is_endless=stream is content,
+                has_body_ended=body is not None and body.has_ended,
+            )
+            if rest is not None:
                 # Thousands of streams may be idle, and they need none of these.
-                del body, response, headers, start, content, stream, source, whole, rest, interruption
-                await sending
+                del body, response, headers, start, content, stream
+                await rest
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":

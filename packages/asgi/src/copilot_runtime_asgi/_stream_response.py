@@ -21,7 +21,7 @@ _WATCHER_NAME = "copilot-runtime-watcher"
 
 
 class StreamResponse:
-    """A response whose body is a stream, unless all of it was sent at once: see `send_at_once`.
+    """A response whose body is a stream, unless all of it was sent at once: see `begin_stream`.
 
     Only once the response has to wait, for its run or for its server, is there a task that waits for the client to
     disconnect, and do timers look at the stream. What comes while it waits for its run is pushed: its own task sleeps
