@@ -437,7 +437,7 @@ def test_copied_threads_are_counted_like_others(source: SqliteStore) -> None:
     copy_threads(source, target)
     assert totals("to.db") == totals("from.db")
     copy_threads(target, memory)
-    assert memory._size == recomputed(memory)
+    assert memory._table.size == recomputed(memory)
     for thread_id in list_thread_ids(target):
         target.delete(ThreadKey(ADA, thread_id))
     assert totals("to.db")[1] == [("bytes", 0), ("owners", 0), ("threads", 0)]
