@@ -48,7 +48,7 @@ class CompactedFrames(Sequence[CompactedFrame]):
     def __init__(
         self, frames: Sequence[bytes], stored: Sequence[bytes] | None = None, numbers: Sequence[int] | None = None
     ) -> None:
-        self.frames = frames
+        self.frames: Sequence[bytes] = frames
         self._stored = frames if stored is None else stored
         self._numbers = numbers
 
@@ -120,14 +120,14 @@ class Compactor:
     )
 
     def __init__(self, prefix: bytes) -> None:
-        self.prefix = prefix
+        self.prefix: bytes = prefix
         self.texts: dict[str, DeltaStream] = {}
         """Open text messages, in the order in which they were opened."""
         self.open_calls: dict[str, DeltaStream] = NONE_OPEN
         """Tool calls without an end, in that order."""
         self.out: list[Piece] = []
         """Frames alone: their numbers, which are in their ids, are needed for those of few runs."""
-        self.has_bursts = False
+        self.has_bursts: bool = False
         """Whether there are bursts among them, which the log has as well: apart, their frames take twice the memory."""
         self.started: bytes | None = None
         """The frame of the last RUN_STARTED."""

@@ -108,14 +108,15 @@ class DeltaStream:
     def __init__(
         self, deltas: DeltaType, identity: str, prefix: bytes, frame: bytes = b"", place: list[Piece] | None = None
     ) -> None:
-        self.type = deltas
-        self.identity = identity
-        self.before = prefix.decode()
-        self.after = after = f'{deltas.head}{encode_basestring(identity)},"delta":'
-        self.frame_size = len(after) + _REST_SIZE
+        self.type: DeltaType = deltas
+        self.identity: str = identity
+        self.before: str = prefix.decode()
+        after = f'{deltas.head}{encode_basestring(identity)},"delta":'
+        self.after: str = after
+        self.frame_size: int = len(after) + _REST_SIZE
         """About how large a frame is, apart from its string."""
-        self.frame = frame
-        self.place = place
+        self.frame: bytes = frame
+        self.place: list[Piece] | None = place
         self.deltas: list[str] = []
         """Those that have been merged."""
         self.metadata: dict[str, Any] | None = None

@@ -96,8 +96,8 @@ class ProtocolState(Compactor):
 
     def __init__(self, prefix: bytes = b"", *, is_resuming: bool = False) -> None:
         Compactor.__init__(self, prefix)  # as in `RunRecorder`
-        self.is_resuming = is_resuming
-        self.phase = NEW
+        self.is_resuming: bool = is_resuming
+        self.phase: Phase = NEW
         self.calls: dict[str, bool] = NONE_OPEN
         """Tool calls that lack their end or their result, in the order in which they were opened. The values say
         whether the result has come."""
@@ -107,7 +107,7 @@ class ProtocolState(Compactor):
         """What else is open, in the order in which it was opened."""
         self.resumed_run: Event | None = None
         """The RUN_STARTED of a run with which the client has responded to interrupts."""
-        self.has_run_error = False
+        self.has_run_error: bool = False
         """Whether there was a RUN_ERROR."""
 
     @property
