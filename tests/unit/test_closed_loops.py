@@ -200,23 +200,28 @@ def test_run_is_ended_whose_task_was_cancelled_before_its_first_step_with_its_lo
     run_begins(engine)
 
 
+class SlowStore(SqliteStore):
+    """A store that says when it is to store the end of a run, and does so only once it may."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.ends, self.may_end = threading.Event(), threading.Event()
+
+    def finish(self, *args: Any) -> None:
+        self.ends.set()
+        self.may_end.wait(HANG_SECONDS)
+        super().finish(*args)
+
+
 @pytest.mark.requirement("LIMIT-01")
 def test_closed_loop_frees_the_place_of_a_run_whose_end_was_being_stored(tmp_path: Path) -> None:
-    ends, may_end = threading.Event(), threading.Event()
-
-    class Slow(SqliteStore):
-        def finish(self, *args: Any) -> None:
-            ends.set()
-            may_end.wait(HANG_SECONDS)
-            super().finish(*args)
-
-    store = Slow(tmp_path / "threads.db")
+    store = SlowStore(tmp_path / "threads.db")
     engine = engine_on(store, max_runs=1)
     loop = asyncio.new_event_loop()
     stream = loop.run_until_complete(engine.run(given(answers)))
-    loop.run_until_complete(loop.run_in_executor(None, ends.wait, HANG_SECONDS))
+    loop.run_until_complete(loop.run_in_executor(None, store.ends.wait, HANG_SECONDS))
     loop.close()
-    may_end.set()
+    store.may_end.set()
     run_begins(engine)
     assert not engine.status().live_runs
     assert [len(run.records) > 1 for run in store.read(THREAD).runs] == [True, True]
@@ -225,22 +230,15 @@ def test_closed_loop_frees_the_place_of_a_run_whose_end_was_being_stored(tmp_pat
 
 @bounded
 async def test_end_of_a_run_whose_task_is_cancelled_while_it_is_being_stored_is_shown(tmp_path: Path) -> None:
-    ends, may_end = threading.Event(), threading.Event()
-
-    class Slow(SqliteStore):
-        def finish(self, *args: Any) -> None:
-            ends.set()
-            may_end.wait(HANG_SECONDS)
-            super().finish(*args)
-
-    engine = engine_on(Slow(tmp_path / "threads.db"))
+    store = SlowStore(tmp_path / "threads.db")
+    engine = engine_on(store)
     reader = Reader(await engine.run(given(answers)))
-    await asyncio.to_thread(ends.wait, HANG_SECONDS)
+    await asyncio.to_thread(store.ends.wait, HANG_SECONDS)
     (run,) = engine._runs.all()
     assert run._task is not None
     run._task.cancel()
     await asyncio.wait([run._task])
-    may_end.set()
+    store.may_end.set()
     assert (await reader.rest())[-1]["type"] == "RUN_FINISHED"
 
 
