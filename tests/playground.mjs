@@ -529,12 +529,28 @@ const SCENARIOS = {
     equal(await tab.prompt.inputValue(), "too early");
     for (const name of ["Send", "New thread", "Suggest messages"]) isTrue(await tab.button(name).isDisabled(), name);
     await tab.prompt.fill("");
+    // The refusal at the start, and those of the two that are nobody.
+    const refusal = (number) => tab.page.locator(".event.failed", { hasText: "status 401" }).nth(number).waitFor();
+    await refusal(0);
     await field.fill("Bearer nobody");
     await tab.button("Sign in").click();
-    await tab.says("identifies users");
+    await refusal(1);
+    // A refusal that comes when another person has signed in changes nothing.
+    let refuse;
+    const isOver = new Promise((resolve) => (refuse = resolve));
+    await tab.page.route("**/info", async (route) => {
+      if (route.request().headers().authorization === "Bearer nothing") await isOver;
+      await route.continue();
+    });
+    await field.fill("Bearer nothing");
+    await tab.button("Sign in").click();
     await field.fill("Bearer ann");
     await field.press("Enter");
     await tab.log.getByRole("heading", { name: "other" }).waitFor();
+    refuse();
+    await refusal(2);
+    isTrue(await tab.log.getByRole("heading", { name: "other" }).isVisible(), "ann is still signed in");
+    await tab.page.unrouteAll();
     await tab.ask("a/b ü", "hello");
     await tab.says("Hello ann, said in a snapshot.");
     await tab.page.reload();

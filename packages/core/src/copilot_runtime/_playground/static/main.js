@@ -24,6 +24,7 @@ startTabs(document.querySelector('[role="tablist"]'));
 let info = { agents: {} };
 let session = null; // of the thread that the page shows
 let suggestionsAsked = 0;
+let starts = 0;
 
 runtime.onRequest = (record) => timeline.addRequest(record);
 
@@ -277,14 +278,19 @@ function showFailure(error) {
 }
 
 async function start() {
+  const number = (starts += 1);
   runtime.headers = settings.headers;
   showBusy();
+  let answer;
   try {
-    info = await runtime.info();
+    answer = await runtime.info();
   } catch (error) {
-    showFailure(error);
+    if (number === starts) showFailure(error);
     return;
   }
+  // The credentials may have changed meanwhile: what holds is the answer to those of now.
+  if (number !== starts) return;
+  info = answer;
   const selected = byId("agent").value;
   byId("agent").replaceChildren(...Object.keys(info.agents).map((id) => new Option(id, id)));
   if (Object.hasOwn(info.agents, selected)) byId("agent").value = selected;
