@@ -53,7 +53,7 @@ from copilot_runtime._server.endpoints import fail_fast_input  # noqa: F401 - wh
 from copilot_runtime._server.endpoints.attachment_urls import without_unsafe_urls
 from copilot_runtime._server.endpoints.audio import read_audio
 from copilot_runtime._server.endpoints.content_generations import to_generation_0, to_generation_1
-from copilot_runtime._server.endpoints.plain_input import rest_of_plain
+from copilot_runtime._server.endpoints.plain_input import read_plain
 from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.endpoints.wire_names import refuse_python_names, refuse_python_names_of
 from copilot_runtime._server.errors import HTTPError, InvalidRunInput
@@ -470,14 +470,14 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "invalid results": parsed(lambda n: run_body(messages=[{**MESSAGE, "role": "tool", "content": [{}]}] * n)),
         "deep": parsed(lambda n: run_body(state="@").replace(b'"@"', nested(n))),
     },
-    "_server.endpoints.plain_input.rest_of_plain": {
+    "_server.endpoints.plain_input.read_plain": {
         # Many more than the dictionaries that Python keeps for reuse.
-        "messages": of(lambda n: messages(4 * n), rest_of_plain),
+        "messages": of(lambda n: messages(4 * n), read_plain),
         "calls": of(
-            lambda n: {**RUN, "messages": [{"id": "a", "role": "assistant", "toolCalls": [CALL] * n}]}, rest_of_plain
+            lambda n: {**RUN, "messages": [{"id": "a", "role": "assistant", "toolCalls": [CALL] * n}]}, read_plain
         ),
-        "state": of(lambda n: {**RUN, "state": [{}] * n}, rest_of_plain),
-        "members": of(lambda n: {**RUN, **{f"x{at}": at for at in range(n)}}, rest_of_plain),
+        "state": of(lambda n: {**RUN, "state": [{}] * n}, read_plain),
+        "members": of(lambda n: {**RUN, **{f"x{at}": at for at in range(n)}}, read_plain),
     },
     "_server.endpoints.run_input.size_in_memory": {
         "messages": of(
@@ -500,6 +500,14 @@ COSTS: Mapping[str, Mapping[str, Prepare]] = {
         "deep and wide": of(
             lambda n: {"state": [[[[number]]] for number in range(n)]},
             lambda wire: WIDE.check(wire, to_json(wire)),
+            may_refuse=True,
+        ),
+    },
+    "_server.input_limits.InputLimits.check_plain": {
+        "messages": of(lambda n: messages(n), lambda wire: WIDE.check_plain(wire, b"", has_parts=True)),
+        "deep and wide": of(
+            lambda n: {"messages": [], "state": [[[[number]]] for number in range(n)]},
+            lambda wire: WIDE.check_plain(wire, to_json(wire["state"]), has_parts=False),
             may_refuse=True,
         ),
     },

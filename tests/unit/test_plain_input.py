@@ -31,7 +31,7 @@ from copilot_runtime._events import decode
 from copilot_runtime._events.shapes import RUN_INPUT
 from copilot_runtime._server.endpoints import input_models, plain_input
 from copilot_runtime._server.endpoints.input_models import DeferredRunAgentInput, LenientRunAgentInput, build_input
-from copilot_runtime._server.endpoints.plain_input import rest_of_plain
+from copilot_runtime._server.endpoints.plain_input import read_plain
 from copilot_runtime._server.endpoints.run_input import parse_input, size_in_memory
 from copilot_runtime._server.errors import InvalidRunInput
 from copilot_runtime._strict_json import loads
@@ -104,8 +104,8 @@ NOT_PLAIN: Mapping[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", NOT_PLAIN)
 def test_plain_input_is_not_one_with(name: str) -> None:
-    assert rest_of_plain(PLAIN) is not None
-    assert rest_of_plain({**PLAIN, **NOT_PLAIN[name]}) is None
+    assert read_plain(PLAIN) is not None
+    assert read_plain({**PLAIN, **NOT_PLAIN[name]}) is None
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_plain_input_has_one_error_for_all_that_is_wrong_in_a_list(value: Mappin
 @pytest.mark.parametrize("name", ["parentRunId", "protocolVersion"])
 def test_plain_input_may_have_other_ids_if_the_installed_models_know_them(name: str, value: Any) -> None:
     is_known = name in {field.alias for field in RunAgentInput.model_fields.values()}
-    assert (rest_of_plain({**PLAIN, name: value}) is not None) == is_known
+    assert (read_plain({**PLAIN, name: value}) is not None) == is_known
 
 
 @pytest.mark.parametrize("value", [[], "x", None, 1, {}])
 def test_plain_input_is_an_object_with_ids_and_messages(value: Any) -> None:
-    assert rest_of_plain(value) is None
+    assert read_plain(value) is None
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400 + ".0"])
@@ -172,6 +172,7 @@ _NAMES = {
     "subagentRunId", "activityType", "description", "value", "parameters", "parentRunId", "protocolVersion", "extra",
 }  # fmt: skip
 ROLES = st.sampled_from(["developer", "system", "user", "assistant", "tool", "reasoning", "activity", "other"])
+_TEXT_ROLES = ["developer", "system", "user", "assistant", "reasoning"]
 CALLS = st.lists(objects("id", type=st.just("function"), function=objects("name", "arguments")), max_size=2)
 MESSAGES = st.one_of(
     objects("id", "content", role=ROLES),
@@ -182,7 +183,7 @@ MESSAGES = st.one_of(
 INPUTS = objects(
     "threadId",
     "runId",
-    messages=st.lists(MESSAGES, max_size=3),
+    messages=st.one_of(st.lists(MESSAGES, max_size=3), st.lists(MESSAGES, min_size=5, max_size=6)),
     tools=st.lists(objects("name", "description", parameters=st.just({"type": "object"})), max_size=2),
     context=st.lists(objects("description", "value"), max_size=2),
     state=VALUES,
@@ -190,9 +191,55 @@ INPUTS = objects(
 )
 
 
+@given(st.lists(MESSAGES, max_size=2), st.integers(0, 5))
+def test_texts_are_no_messages_that_the_validator_refuses(others: list[Any], place: int) -> None:
+    many: list[Any] = [{"id": f"m{at}", "role": "user", "content": "x"} for at in range(5)]
+    assert plain_input._are_texts(many)
+    many[place:place] = others
+    assert not plain_input._are_texts(many) or plain_input._are_messages(many)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"id": "a", "role": "assistant", "toolCalls": [CALL]},
+        {"id": "a", "role": "assistant", "content": "x", "toolCalls": [CALL]},
+        {"id": "a", "role": "tool", "content": "x"},
+        {"id": "a", "role": "activity", "activityType": "x", "content": {}},
+        {"id": "a", "role": "activity", "content": "x"},
+        {"id": "a", "role": "user"},
+        {"id": "a", "role": "user", "content": "x", "name": "n"},
+        {"id": "a", "role": "user", "content": ["x"]},
+        {"id": "a", "role": ["user"], "content": "x"},
+        {"id": 1, "role": "user", "content": "x"},
+        "text",
+        ["id", "role", "content"],
+        None,
+    ],
+)
+def test_texts_have_nothing_but_an_id_a_role_and_a_text(other: Any) -> None:
+    assert not plain_input._are_texts([*({"id": "m", "role": role, "content": "x"} for role in _TEXT_ROLES), other])
+
+
+@pytest.mark.parametrize("messages", [{}, "texts", None, 5, []])
+def test_texts_are_a_list(messages: Any) -> None:
+    assert not plain_input._are_texts(messages)
+
+
+def test_plain_input_of_texts_is_known_to_have_no_tool_calls() -> None:
+    texts = [{"id": f"m{at}", "role": "user", "content": "x"} for at in range(5)]
+    calls = {"id": "a", "role": "assistant", "toolCalls": [CALL]}
+    known = read_plain({**PLAIN, "messages": texts}), read_plain({**PLAIN, "messages": [*texts, calls]})
+    assert [plain is not None and plain.has_only_texts for plain in known] == [True, False]
+    parsed = parse_input(json.dumps({**PLAIN, "messages": texts * 100}).encode(), InputLimits())
+    assert parsed.parts == 0
+    with pytest.raises(InvalidRunInput, match="messages: has 500 items"):
+        parse_input(json.dumps({**PLAIN, "messages": texts * 100}).encode(), InputLimits(max_messages=499))
+
+
 @given(INPUTS)
 def test_plain_input_is_accepted_by_models_and_by_clients_as_it_is(wire: dict[str, Any]) -> None:
-    if rest_of_plain(wire) is None:
+    if read_plain(wire) is None:
         return
     body = json.dumps(wire).encode()
     eager = build_input(body)

@@ -57,11 +57,11 @@ class InputLimits:
             validation.check_number(f"InputLimits: {field.name}", getattr(self, field.name), minimum=1, integer=True)
 
     def have_room(self, size: int, nested_size: int) -> bool:
-        """Returns whether a plain input exceeds no limit, as far as its size tells: `check` would find nothing.
+        """Returns whether a plain input exceeds no limit, as far as its size tells: `check_plain` would find nothing.
 
         Args:
             size: how many bytes its body has.
-            nested_size: how many bytes that part of it has which `check` calls ``nested``.
+            nested_size: how many bytes that part of it has which `check_plain` calls ``rest``.
         """
         items = size // _SMALLEST_ITEM  # at most; none of them a response to an interrupt, which is not plain
         return (
@@ -72,7 +72,7 @@ class InputLimits:
             and FLAT_DEPTH + nested_size // 2 <= self.max_depth
         )
 
-    def check(self, wire: Any, body: bytes, *, nested: bytes | None = None) -> int:
+    def check(self, wire: Any, body: bytes) -> int:
         """Returns how many content parts and tool calls the messages of an input have.
 
         Raises InvalidRunInput for an input that exceeds a limit.
@@ -80,32 +80,47 @@ class InputLimits:
         Args:
             wire: the parsed body; what is not a run input is left to validation.
             body: the body.
-            nested: the part of the body without which nothing is nested more than `FLAT_DEPTH` deep, and messages have
-                no lists but their tool calls, if that is known.
         """
         # Most bodies have too few brackets to be nested too deeply, or to have a list in a message.
         lists = body.count(b"[")
-        if nested is None:
-            depth = lists + body.count(b"{")
-        else:
-            depth = FLAT_DEPTH + nested.count(b"[") + nested.count(b"{")
+        self._check_depth(wire, lists + body.count(b"{"))
+        if not isinstance(wire, dict):
+            return 0
+        known_lists = self._check_lists(wire)
+        messages = wire.get("messages")
+        if lists <= known_lists or not isinstance(messages, list):
+            return 0
+        return self._check_parts(messages, _PART_LISTS)
+
+    def check_plain(self, wire: dict[str, Any], rest: bytes, *, has_parts: bool) -> int:
+        """Does the same for a plain input, without a look at its body.
+
+        Args:
+            wire: the parsed body.
+            rest: the part of it without which nothing is nested more than `FLAT_DEPTH` deep.
+            has_parts: whether its messages may have lists, which are those of their tool calls.
+        """
+        self._check_depth(wire, FLAT_DEPTH + rest.count(b"[") + rest.count(b"{"))
+        self._check_lists(wire)
+        return self._check_parts(wire["messages"], _FLAT_LISTS) if has_parts else 0
+
+    def _check_depth(self, wire: Any, depth: int) -> None:
+        """Raises for an input that is nested too deeply. ``depth`` is how deep it may be, as far as is known."""
         if depth > self.max_depth and _is_deeper(wire, self.max_depth):
             raise InvalidRunInput(
                 f"body: lists and objects may be nested at most {self.max_depth} deep (input_limits.max_depth)"
             )
-        if not isinstance(wire, dict):
-            return 0
-        known_lists = 0
+
+    def _check_lists(self, wire: dict[str, Any]) -> int:
+        """Returns how many of the lists of an input are there. Raises for one with too many items."""
+        count = 0
         for name, limit in _LIST_LIMITS:
             value = wire.get(name)
             if value.__class__ is list:
-                known_lists += 1
+                count += 1
                 if value and len(value) > getattr(self, limit):
                     raise _too_long(name, value, getattr(self, limit), limit)
-        messages = wire.get("messages")
-        if lists <= known_lists or not isinstance(messages, list):
-            return 0
-        return self._check_parts(messages, _PART_LISTS if nested is None else _FLAT_LISTS)
+        return count
 
     def _check_parts(self, messages: list[Any], names: Sequence[str]) -> int:
         count = 0

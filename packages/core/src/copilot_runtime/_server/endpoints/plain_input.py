@@ -2,8 +2,8 @@
 
 The messages of most conversations consist of strings only: texts, tool calls, and their results. Activities, such as
 surfaces of generative UI, have an object that may be anything. To recognise that in the parsed body takes a quarter of
-the time that AG-UI's models take, and makes most of what follows unnecessary: the models are built once the agent looks
-at them (`DeferredRunAgentInput`), and RUN_STARTED repeats the body as it is.
+the time that AG-UI's models take, and of texts alone a tenth. It makes most of what follows unnecessary: the models are
+built once the agent looks at them (`DeferredRunAgentInput`), and RUN_STARTED repeats the body as it is.
 
 An input that is not plain may be as valid, and is validated as a whole.
 """
@@ -11,9 +11,10 @@ An input that is not plain may be as valid, and is validated as a whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import CoreSchema, SchemaValidator, core_schema, to_json
@@ -21,29 +22,66 @@ from pydantic_core import CoreSchema, SchemaValidator, core_schema, to_json
 from ..._events.shapes import RUN_INPUT
 from .input_models import INPUT_NAMES, LenientRunAgentInput
 
-_role = itemgetter("role")
+_id, _role, _content = map(itemgetter, ("id", "role", "content"))
+
+_ONLY_STRINGS = {str}
+
+_FEW_MESSAGES = 4
+"""So many messages are validated sooner than recognised as texts."""
 
 
-def rest_of_plain(wire: Any) -> bytes | None:
-    """Returns what of a plain run input does not consist of strings; None for an input that has to be validated.
+class PlainInput(NamedTuple):
+    """What is known of a plain run input.
 
-    That is, as JSON, activities and all of its members but the messages and ids; nothing of members that are empty.
+    Attributes:
+        rest: what of it does not consist of strings, as JSON. That is activities, and all of its members but the
+            messages and ids; nothing of members that are empty.
+        has_only_texts: whether its messages are known to have neither tool calls nor anything else in them.
+    """
+
+    rest: bytes
+    has_only_texts: bool
+
+
+def read_plain(wire: Any) -> PlainInput | None:
+    """Returns what is known of a run input that is plain; None for one that has to be validated.
 
     Args:
         wire: the parsed body, in which numbers that are too large for a float are infinities.
     """
-    if not _IS_SUPPORTED or not _is_input(wire) or not _are_messages(messages := wire["messages"]):
+    if not _IS_SUPPORTED or not _is_input(wire):
+        return None
+    messages = wire["messages"]
+    has_only_texts = _are_texts(messages)
+    if not has_only_texts and not _are_messages(messages):
         return None
     members = list(filter(None, map(wire.get, _NO_STRINGS)))
-    if "activity" in map(_role, messages):
+    if not has_only_texts and "activity" in map(_role, messages):
         members += [message for message in messages if message["role"] == "activity"]
     if not members:
-        return b""
+        return PlainInput(b"", has_only_texts)
     try:
         rest = to_json(members)
     except ValueError:  # such as nesting that is too deep
         return None
-    return None if b"Infinity" in rest else rest  # as a number, or in a text
+    return None if b"Infinity" in rest else PlainInput(rest, has_only_texts)  # as a number, or in a text
+
+
+def _are_texts(messages: Any) -> bool:
+    """Returns whether messages are many and have nothing but an id, a role and a text each, as most have.
+
+    In a third of the time that the validator takes, since no step of Python is taken for any of them.
+    """
+    if messages.__class__ is not list or len(messages) <= _FEW_MESSAGES:
+        return False
+    try:
+        return (
+            _TEXT_ROLES.issuperset(map(_role, messages))
+            and set(map(type, chain(map(_id, messages), map(_content, messages)))) == _ONLY_STRINGS
+            and sum(map(len, messages)) == 3 * len(messages)
+        )
+    except (KeyError, TypeError):  # one has no such member, or is no object
+        return False
 
 
 # No model, since pydantic's core checks dictionaries without a call of Python for any of them. Nothing uses the copies
@@ -83,6 +121,15 @@ def _list(items: CoreSchema) -> CoreSchema:
     return core_schema.list_schema(plain, strict=True, fail_fast=True)
 
 
+def _names(kind: _Object, *, is_required: bool = False) -> list[str]:
+    """Returns the names of the members of an object that may be any string, or of those that it must have."""
+    return [
+        name
+        for name, field in kind["fields"].items()
+        if field["schema"] is _STRING and (field["required"] or not is_required)
+    ]
+
+
 _FUNCTION = _object(_strings("name arguments"))
 _CALL = _object({**_strings("id"), "type": core_schema.literal_schema(["function"]), "function": _FUNCTION})
 _TEXT = _object(_strings("id role content"), _strings("name"))
@@ -96,6 +143,13 @@ _MESSAGES: Mapping[str, _Object] = {
     "activity": _object({**_strings("id role activityType"), "content": _OBJECT}),
     "reasoning": _object(_strings("id role content"), _strings("encryptedValue")),
 }
+_TEXT_ROLES = frozenset(
+    role
+    for role, kind in _MESSAGES.items()
+    if {*_names(kind, is_required=True)} <= {"id", "role", "content"} <= {*_names(kind)}
+)
+"""Of messages that may have an id, a role and a text, and nothing else."""
+
 _TOOL = _object({**_strings("name description"), "parameters": _OBJECT})
 _CONTEXT = _object(_strings("description value"))
 
@@ -156,15 +210,6 @@ def _examples(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         },
         {**ids, "messages": least, "tools": [], "context": []},
     )
-
-
-def _names(kind: _Object, *, is_required: bool = False) -> list[str]:
-    """Returns the names of the members of an object that may be any string, or of those that it must have."""
-    return [
-        name
-        for name, field in kind["fields"].items()
-        if field["schema"] is _STRING and (field["required"] or not is_required)
-    ]
 
 
 def _is_accepted(example: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from ..input_limits import InputLimits
 from .attachment_urls import without_unsafe_urls
 from .content_generations import to_generation_0, to_generation_1
 from .input_models import DeferredRunAgentInput, LenientRunAgentInput, build_input, for_agents
-from .plain_input import rest_of_plain
+from .plain_input import PlainInput, read_plain
 from .wire_names import refuse_python_names, refuse_python_names_of
 
 _CALL_MEMBERS = 5
@@ -44,7 +44,7 @@ class ParsedInput(NamedTuple):
         wire: the input in wire form as the client sent it, unknown members and all messages included.
         agent_body: the same as agents get it: without URLs that they may not fetch.
         parts: how many content parts and tool calls its messages have. Not counted in a small body.
-        rest: what of it does not consist of strings, as JSON, if it is plain (`rest_of_plain`).
+        rest: what of it does not consist of strings, as JSON, if it is plain (`PlainInput`).
     """
 
     model: RunAgentInput
@@ -65,13 +65,13 @@ def parse_input(body: bytes, limits: InputLimits, url_schemes: Collection[str] =
     try:
         # Before pydantic, which accepts NaN and infinities in members of any type.
         wire = loads(body, check_overflow=False)
-        rest = rest_of_plain(wire)
-        if rest is None:
+        plain = read_plain(wire)
+        if plain is None:
             refuse_overflow(wire, body)
     except ValueError as error:
         raise InvalidRunInput(f"the body is not JSON: {error}") from None
-    if rest is not None:
-        return _parse_plain(body, wire, rest, limits)
+    if plain is not None:
+        return _parse_plain(body, wire, plain, limits)
     parts = limits.check(wire, body)
     refuse_python_names_of(RunAgentInput, wire)
     safe = without_unsafe_urls(wire, url_schemes) if parts else wire
@@ -96,18 +96,20 @@ def size_in_memory(parsed: ParsedInput) -> int:
         parsed_bytes = parsed_size(body)
     else:
         strings = sum(map(len, messages)) + _CALL_MEMBERS * parsed.parts
-        parsed_bytes = parsed_size(rest) + flat_size(
+        rest_bytes = len(rest) * MAX_FACTOR if len(rest) <= _SMALL_REST else parsed_size(rest)
+        parsed_bytes = rest_bytes + flat_size(
             body, max(0, len(body) - len(rest)), len(messages) + 2 * parsed.parts, strings
         )
     kept = parsed_bytes if len(body) <= KEPT_BYTES else 0
     return 2 * len(body) + parsed_bytes + kept + models * MODEL_BYTES
 
 
-def _parse_plain(body: bytes, wire: dict[str, Any], rest: bytes, limits: InputLimits) -> ParsedInput:
+def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: InputLimits) -> ParsedInput:
     """Returns a run input that is known to be valid."""
+    rest = plain.rest
     size, rest_size = len(body), len(rest)
     is_small = size <= _SMALL_BODY and limits.have_room(size, rest_size)
-    parts = 0 if is_small else limits.check(wire, body, nested=rest)
+    parts = 0 if is_small else limits.check_plain(wire, rest, has_parts=not plain.has_only_texts)
     is_complete = wire.keys() >= _COMPLETE and None not in wire.values()
     is_mostly_messages = rest_size <= _SMALL_REST or rest_size <= size // 2
     members = JSONBody(
