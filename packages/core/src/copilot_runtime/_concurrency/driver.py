@@ -14,10 +14,18 @@ import queue
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from .framework import FrameworkContext, current_framework
-from .loops import background_loop, call_soon_threadsafe, create_task_threadsafe, in_sync_driver, in_sync_driver_var
+from .loops import (
+    background_loop,
+    call_soon_threadsafe,
+    create_task_threadsafe,
+    in_sync_driver,
+    in_sync_driver_var,
+    wake_thread,
+)
 from .process_local import ProcessLocal
 from .waiters import Notify
 from .worker_pools import HOOKS, READS, WorkerPool, current_pool, run_in_executor
@@ -241,7 +249,7 @@ class _RequestThread:
 
     def end(self, result: object, error: BaseException | None) -> None:
         self._outcome, self._has_ended = (result, error), True
-        self._queue.put(None)
+        wake_thread(partial(self._queue.put, None))
 
     def work(self, timeout_seconds: float | None) -> tuple[Any, BaseException | None]:
         """Calls functions until the coroutine has ended, and returns how. Raises TimeoutError."""

@@ -224,7 +224,7 @@ class LoopIterator:
     def _request(self) -> None:
         self._is_demanded = True
         if self._has_ended:
-            self._delivered.release()
+            loops.wake_thread(self._delivered.release)
         elif self._must_cancel and not self._is_closing and self._task is not None:
             self._must_cancel = False
             self._task.cancel()
@@ -253,12 +253,12 @@ class LoopIterator:
         self._task = None
         self._has_ended = True
         if self._is_demanded:
-            self._delivered.release()
+            loops.wake_thread(self._delivered.release)
 
     def _deliver(self, item: Any) -> None:
         self._is_demanded = False
         self._outcome.result = item
-        self._delivered.release()
+        loops.wake_thread(self._delivered.release)
 
     async def _wait_for_demand(self) -> None:
         if not self._is_demanded:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from .._concurrency.loops import wake_thread
+
 
 class Wake:
     """A thread waits for it, and any other sets it. Set several times before the thread looks, it counts once."""
@@ -25,6 +27,9 @@ class Wake:
 
         Takes what any lasting waiter of a `StreamSource` is called with: the thread reads it.
         """
+        wake_thread(self._release)
+
+    def _release(self) -> None:
         if self._lock.locked():
             try:
                 self._lock.release()
