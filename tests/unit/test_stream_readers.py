@@ -810,6 +810,62 @@ def test_slow_reader_that_reads_the_end_as_it_is_evicted_gets_no_error(size: int
     assert reader.read_available() is None
 
 
+class Growing(list[bytes]):
+    """The frames of a log of which something happens when somebody is about to look at them."""
+
+    looked_at: Callable[[], object] | None = None
+
+    def _look(self) -> None:
+        looked_at, self.looked_at = self.looked_at, None
+        if looked_at is not None:
+            looked_at()
+
+    def __len__(self) -> int:
+        self._look()
+        return super().__len__()
+
+    def __getitem__(self, key: Any) -> Any:
+        self._look()
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("history", [(), (b"h",)])
+@pytest.mark.parametrize("is_dropped_first", [True, False])
+def test_slow_reader_whose_run_ends_as_it_is_evicted_gets_no_error(
+    is_dropped_first: bool, history: tuple[bytes, ...], life: Life
+) -> None:
+    """Eviction comes from another OS thread: it may find a run that is active, and the reader still read the end."""
+    frame = b'data: {"type":"RUN_FINISHED","threadId":"t","runId":"r"}\n\n'
+    log = log_of(b"a")
+    log.pieces = pieces = Growing(log.pieces)
+    reader = life.reader(log, history=history)
+    received = [reader.read_available() for _ in range(len(history) + 1)]
+
+    def finish() -> None:
+        log.extend([frame])
+        log.end()
+
+    def evict_and_finish() -> None:
+        reader.evict()
+        finish()
+
+    def finish_and_read() -> None:
+        finish()
+        received.append(reader.read_available())
+
+    if is_dropped_first:
+        pieces.looked_at = evict_and_finish
+        received.append(reader.read_available())
+    else:
+        drop = reader._drop
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(type(reader), "_drop", lambda self: (finish_and_read(), drop()))
+            reader.evict()
+    assert received == [*history, b"a", frame]
+    assert reader.is_at_end
+    assert reader.read_available() is None
+
+
 @pytest.mark.parametrize("end", [RunReader.cut, RunReader.evict])
 def test_reader_that_is_ended_between_the_last_frame_and_the_end_of_the_log_gets_no_error(
     end: Callable[[RunReader], None], life: Life
@@ -994,6 +1050,47 @@ def test_held_bytes_of_a_run_that_ends_while_its_reader_reads_the_history() -> N
         assert readers._held.size == 100_000
         reader.close()
         assert readers._held.size == 0
+
+    asyncio.run(main())
+
+
+class Freed(RunLog):
+    """A log that says when it is freed."""
+
+    __slots__ = ("__weakref__",)
+
+
+@pytest.mark.parametrize("is_over_first", [True, False])
+@pytest.mark.parametrize("reader_class", [RunReader, ReplayReader])
+def test_slow_reader_that_is_evicted_keeps_nothing_of_its_run(reader_class: Any, is_over_first: bool) -> None:
+    """However long its client takes to read what its server is writing."""
+
+    async def main() -> None:
+        readers = subscribers.Subscribers(
+            max_streams=None,
+            keep_alive_seconds=0,
+            send_timeout_seconds=None,
+            on_abandoned=lambda log: None,
+            while_open=lambda: None,
+        )
+        log = Freed(None, "r", "a")
+        log.extend([b"x" * 100_000])
+        reader = reader_class(log=log, callbacks=readers.callbacks)
+        assert reader.read_available() == b"x" * MAX_CHUNK_BYTES
+        if not is_over_first:
+            reader.evict()
+        log.end()
+        readers.run_ended(log, 100_000)
+        if is_over_first:
+            readers._held.release(reader)
+            reader.evict()
+        freed = weakref.ref(log)
+        del log
+        assert freed() is None
+        assert b"SLOW_READER" in (reader.read_available() or b"")
+        reader.close()
+        assert not readers.has_open
+        assert not readers._held.size
 
     asyncio.run(main())
 

@@ -93,8 +93,8 @@ class HeldBytes:
             if self._size <= (MAX_HELD_BYTES if is_read else MAX_STALLED_BYTES):
                 return
             for reader in list(held.readers):
+                reader.evict()  # first: its run may end now, which it may be counted as holding once more
                 self.release(reader)
-                reader.evict()
 
     def after_fork(self) -> None:
         """Forgets the parent process's readers."""

@@ -223,6 +223,9 @@ class BaseReader:
         """Drops what is still to be read, from any thread: slow readers keep too much in memory."""
         raise NotImplementedError
 
+    def forget_ended_run(self) -> None:
+        """Keeps no longer in memory what an evicted reader will not read of a run, once the run has ended."""
+
     def on_stalled(self, abort: Callable[[], object]) -> None:
         """Has ``abort`` called, from any thread, if what is being sent from now on is not sent in time."""
         self._abort = abort
@@ -329,7 +332,7 @@ class RunReader(BaseReader):
         self._at = 0
         """How many pieces of the log it has looked at."""
         self._end: float = 0
-        """How many there were to look at in a log that has been dropped."""
+        """How many there were to look at in a log that it no longer counts as a reader of."""
         self._is_following = True
         """Whether all that is left to read is the log, and its frames are to be sent as they are."""
         self._is_listening = False
@@ -489,23 +492,26 @@ class RunReader(BaseReader):
 
     def evict(self) -> None:
         # How the stream ends is left to the thread that reads: no other knows what that is about to return.
-        log = self._log
-        if log is not None:
-            self._end = self._end_of(log)
         self._is_evicted = True  # before the drop: see `_keep_rest`
         self._drop_and_wake()
+        self.forget_ended_run()
+
+    def forget_ended_run(self) -> None:
+        log = self.log
+        if self._is_evicted and log is not None and log.ended:
+            self._end = self._end_of(log)  # first: the thread that reads looks at it once there is no log
+            self.log = None
+            log.discard_reader(self)
 
     def _end_of(self, log: RunLog) -> float:
         """Returns how many pieces of a log there are to look at."""
+        # The run may have ended, and not yet the log.
         return len(log.pieces) if log.ended or log.has_last_frame else math.inf
 
     def _has_read_all(self) -> bool:
         """Whether nothing is left but a rest. To be called by the thread that reads."""
-        log = self._log
-        if log is None:
-            return self._at >= self._end
-        # The run may have ended and not yet the log: an error would come after its last frame.
-        return (log.ended or log.has_last_frame) and self._at >= len(log.pieces)
+        log = self.log  # also if it is evicted: the run may end as it is, and the end have been read
+        return self._at >= (self._end if log is None else self._end_of(log))
 
     def _drop(self) -> None:
         log, notify = self._log, self._notify

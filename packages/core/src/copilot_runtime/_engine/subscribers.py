@@ -216,7 +216,8 @@ class Subscribers:
     def _hold_log(self, reader: BaseReader, log: RunLog, size: int) -> None:
         self._held.hold(reader, [(log, lambda: size)])
         reader.watch()
-        if reader.is_closed:  # on its own thread, meanwhile
+        reader.forget_ended_run()
+        if reader.is_closed or reader.log is not log:  # on another thread, meanwhile
             self._held.release(reader)
 
     # --- called by readers ---
