@@ -1169,6 +1169,38 @@ async def test_slow_store_gets_every_event_once(ends: str, monkeypatch: pytest.M
     assert list(stored(store).raw or ()) == reader.frames
 
 
+@bounded
+async def test_flush_of_many_runs_waits_for_one_more_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 3600.0)
+    monkeypatch.setattr(persistence, "MANY_RUNS", 2)
+    store = WaitingStore()
+    engine = engine_on(store)
+    agents = [Gated(4), Gated(4)]
+    readers = [Reader(await engine.run(given(agent, thread_id=f"t{at}"))) for at, agent in enumerate(agents)]
+    for reader in readers:
+        await reader.until(2)
+
+    async def appended(runs: Sequence[Run], flushes: int) -> list[int]:
+        for _ in range(flushes):
+            engine._persistence._flush_timer._callback(list(runs))
+            await settled(lambda: not engine._persistence._flushing)
+        return [len(store.follow(run.lease.run, 0).frames) for run in runs]
+
+    [one, other] = engine._runs.all()
+    assert await appended([one, other], 1) == [0, 0]
+    assert await appended([one, other], 1) == [2, 2]
+    for agent, reader in zip(agents, readers, strict=True):
+        agent.allow()
+        await reader.until(3)
+    assert await appended([one, other], 1) == [2, 2]
+    # One alone does not wait.
+    assert await appended([one], 1) == [3]
+    assert await appended([other], 1) == [3]
+    for agent, reader in zip(agents, readers, strict=True):
+        agent.allow(3)
+        await reader.rest()
+
+
 class BrokenStore(MemoryStore):
     """A store that fails at times."""
 

@@ -39,7 +39,11 @@ logger = logging.getLogger("copilot_runtime.engine")
 
 FLUSH_INTERVAL_SECONDS = 0.1
 MAX_UNFLUSHED_BYTES = 64 * 1024
-"""What a crash may take of a run: the events of this interval, or this many bytes if the store does not block."""
+"""What a crash may take of a run: the events of this interval, or of two with `MANY_RUNS`, or this many bytes if the
+store does not block."""
+
+MANY_RUNS = 32
+"""How many runs are flushed half as often: a flush costs as much for each one, however few events there are."""
 
 FINISH_RETRY_SECONDS = 5.0
 """How long storing the end of a run is tried again while the store fails, if there are no leases or the interpreter
@@ -89,6 +93,8 @@ class RunPersistence:
         self._poller = self._process_poller()
         self._renewer = self._process_renewer()
         self._flushing: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._postponed: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        """The loops whose flush has waited for one interval already."""
         self._flush_outage = OutageLog("storing events")
 
     def track(self, writer: RunWriter) -> None:
@@ -114,6 +120,7 @@ class RunPersistence:
         self._poller = self._process_poller()
         self._renewer = self._process_renewer()
         self._flushing.clear()
+        self._postponed.clear()
 
     def heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
         """Records that a loop is alive; to be called on it, regularly."""
@@ -235,6 +242,10 @@ class RunPersistence:
         loop = asyncio.get_running_loop()
         if loop in self._flushing:
             return
+        if len(writers) >= MANY_RUNS and loop not in self._postponed:
+            self._postponed.add(loop)
+            return
+        self._postponed.discard(loop)
         for writer in writers:
             self._flush_timer.discard(writer, writer.loop)
             writer.flush_scheduled = False
