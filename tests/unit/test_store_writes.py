@@ -13,7 +13,7 @@ import pytest
 from copilot_runtime._concurrency import driver
 from copilot_runtime._engine import store_writes
 from copilot_runtime._engine.async_store import AsyncStore
-from copilot_runtime._engine.store_writes import MAX_CHANGES
+from copilot_runtime._engine.store_writes import FEW_CHANGES, MAX_CHANGES, PATIENT_SECONDS
 from copilot_runtime.stores import LeaseLost, SqliteStore, StoreError
 from copilot_runtime.stores.protocol import NewRun, RunCompletion, RunEnd, RunStarted, ThreadBusy, ThreadKey
 
@@ -192,6 +192,77 @@ def test_group_commit_of_a_loop_that_is_closed_writes_what_is_left(store: Record
     while store.read(lease.run.thread).live is not None:
         threading.Event().wait(0.001)
     assert store.calls == [1, 1, 1]
+
+
+LONG = PATIENT_SECONDS
+SHORT = PATIENT_SECONDS / 2
+
+
+async def end_all(store: AsyncStore, started: Sequence[RunStarted], lasted: float) -> None:
+    for one in started:
+        await store.finish(one.lease, (), RunCompletion(persist=False), lasted=lasted)
+
+
+@bounded
+async def test_group_commit_of_long_runs_waits_until_there_are_a_few(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = AsyncStore(store)
+    started = await begin_all(writes, FEW_CHANGES)
+    monkeypatch.setattr(store_writes, "PAUSE_SECONDS", 3600.0)
+    ends = []
+    for one in started:
+        await asyncio.sleep(0)
+        assert store.calls == [FEW_CHANGES]
+        ends.append(asyncio.ensure_future(end_all(writes, [one], LONG)))
+    await asyncio.gather(*ends)
+    assert store.calls == [FEW_CHANGES] * 2
+
+
+@bounded
+async def test_group_commit_of_long_runs_waits_only_for_a_while(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_writes, "PAUSE_SECONDS", 0.001)
+    writes = AsyncStore(store)
+    await end_all(writes, await begin_all(writes, 10), LONG)
+    assert store.calls == [10] + [1] * 10
+    # What begins now is taken for long.
+    for number in range(3):
+        assert isinstance(await writes.begin(new(number)), RunStarted)
+    assert store.calls == [10] + [1] * 13
+
+
+@bounded
+async def test_group_commit_of_long_runs_goes_along_with_a_short_one(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = AsyncStore(store)
+    [one, other] = await begin_all(writes, 2)
+    monkeypatch.setattr(store_writes, "PAUSE_SECONDS", 3600.0)
+    long = asyncio.ensure_future(end_all(writes, [one], LONG))
+    await asyncio.sleep(0)
+    await asyncio.gather(long, end_all(writes, [other], SHORT))
+    # Nor does what begins after runs of which most were short.
+    assert isinstance(await writes.begin(new("next")), RunStarted)
+    assert store.calls == [2, 2, 1]
+
+
+@bounded
+async def test_group_commit_takes_runs_that_begin_for_long_ones_if_most_were(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = AsyncStore(store)
+    started = await begin_all(writes, FEW_CHANGES)
+    await asyncio.gather(*(end_all(writes, [one], LONG) for one in started))
+    monkeypatch.setattr(store_writes, "PAUSE_SECONDS", 3600.0)
+    begins = []
+    for number in range(FEW_CHANGES):
+        await asyncio.sleep(0)
+        assert store.calls == [FEW_CHANGES] * 2
+        begins.append(asyncio.ensure_future(writes.begin(new(number))))
+    await asyncio.gather(*begins)
+    assert store.calls == [FEW_CHANGES] * 3
 
 
 def test_group_commit_is_not_for_stores_with_a_begin_of_their_own(tmp_path: Path) -> None:

@@ -83,12 +83,15 @@ class AsyncStore:
 
     async def begin(self, run: NewRun) -> RunStarted | ThreadBusy:
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
-            return cast("RunStarted | ThreadBusy", await writes.write(run))
+            return cast("RunStarted | ThreadBusy", await writes.begin(run))
         return await self.call(self._store.begin, run)
 
-    async def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
+    async def finish(
+        self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion, *, lasted: float = 0.0
+    ) -> None:
+        """As `RunStore.finish`. ``lasted`` is for how many seconds the run was active."""
         if self._writes is not None and (writes := self._grouped_writes()) is not None:
-            await writes.write(RunEnd(lease, frames, completion))
+            await writes.end(RunEnd(lease, frames, completion), lasted)
         else:
             await self.call(self._store.finish, lease, frames, completion)
 

@@ -193,7 +193,8 @@ class RunPersistence:
                 if (store := self._async_store.direct) is not None:
                     store.finish(writer.lease, frames, completion)
                 else:
-                    await self._async_store.finish(writer.lease, frames, completion)
+                    lasted = time.time() - writer.started_at
+                    await self._async_store.finish(writer.lease, frames, completion, lasted=lasted)
                 return FinishResult.STORED
             except LeaseLost:
                 return FinishResult.LEASE_LOST

@@ -104,7 +104,6 @@ class Run(RunWriter):
         "may_be_first",
         "request",
         "slot",
-        "started_at",
         "threads",
         "was_stopped",
     )

@@ -27,6 +27,7 @@ class RunWriter:
     Attributes:
         lease: the right to write the run. Unset for a run on no thread, of which nothing is stored.
         log: its log.
+        started_at: when it began, in seconds since the epoch.
         loop: its event loop.
         is_finished: whether it has ended in this process: what is left of it is stored with its end.
         flushed: how many pieces of the log are stored, and how many frames these have.
@@ -49,10 +50,12 @@ class RunWriter:
         "log",
         "loop",
         "size",
+        "started_at",
     )
 
     lease: Lease
     log: RunLog
+    started_at: float
     loop: asyncio.AbstractEventLoop
     is_finished: bool
     flushed: tuple[int, int]

@@ -38,24 +38,47 @@ def find_grouping(store: RunStore) -> GroupingStore | None:
     return cast(GroupingStore, store) if is_grouping else None
 
 
+PATIENT_SECONDS = 1.0
+"""The beginning and the end of a run that lasts this long may wait for others."""
+
+PAUSE_SECONDS = 0.02
+"""How long after a call of the store the next one begins if all that waits for it may wait."""
+
+FEW_CHANGES = 8
+"""Fewer of them wait. More of them at a time would hardly make each one cheaper."""
+
+
 class StoreWrites:
     """Writes beginnings and ends of runs: all that come while the store writes the ones before go into its next call.
 
     One call then costs one hop to a pool thread, one hop back, and one transaction, however many runs it concerns.
+    Where long runs begin and end one after the other, calls are a little apart, so that each is for several of them.
     """
 
     def __init__(self, store: GroupingStore, waits: StoreQueue) -> None:
         self._store = store
         self._waits = waits
+        self._long_share = 0.0
+        """How many of the runs that have ended lately were long: 1 if all were."""
         self._queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopQueue] = weakref.WeakKeyDictionary()
 
-    async def write(self, change: Change) -> Result:
-        """Writes a change, from an event loop. Returns and raises what the store does."""
+    async def begin(self, run: NewRun) -> Result:
+        """Begins a run, from an event loop. Returns and raises what the store does."""
+        # Nobody knows how long it will last: as those that have ended, most of the time.
+        return await self._write(run, is_patient=self._long_share > 0.5)
+
+    async def end(self, end: RunEnd, lasted: float) -> None:
+        """Does the same with the end of a run that was active for this many seconds."""
+        is_long = lasted >= PATIENT_SECONDS
+        self._long_share += (is_long - self._long_share) / 8
+        await self._write(end, is_patient=is_long)
+
+    async def _write(self, change: Change, *, is_patient: bool) -> Result:
         loop = asyncio.get_running_loop()
         queue = self._queues.get(loop)
         if queue is None:
             queue = self._queues[loop] = _LoopQueue(self._store, self._waits)
-        write = queue.add(change, loop)
+        write = queue.add(change, loop, is_patient=is_patient)
         try:
             await write.done
         except asyncio.CancelledError:
@@ -80,16 +103,38 @@ class _LoopQueue:
         self._store = store
         self._waits = waits
         self._waiting: deque[_Write] = deque()
+        self._has_urgent = False
+        """Whether one of them may not wait."""
         self._is_writing = False
+        self._wrote_at = 0.0
+        """When the last call began, by the monotonic clock."""
+        self._is_pausing = False
+        """Whether a timer will look at what is waiting. (Its handle would keep the loop alive.)"""
 
-    def add(self, change: Change, loop: asyncio.AbstractEventLoop) -> _Write:
+    def add(self, change: Change, loop: asyncio.AbstractEventLoop, *, is_patient: bool = False) -> _Write:
         write = _Write(change, loop.create_future(), Outcome(), time.monotonic())
         self._waiting.append(write)
-        if not self._is_writing:
+        self._has_urgent = self._has_urgent or not is_patient
+        if not self._is_writing and not self._pauses(loop, write.since):
             self._is_writing = True
             # In the next turn of the loop, with all that this one brings.
             loop.call_soon(self._start, loop)
         return write
+
+    def _pauses(self, loop: asyncio.AbstractEventLoop, now: float) -> bool:
+        """Returns whether what is waiting waits for others, and has a timer end that."""
+        pause = self._wrote_at + PAUSE_SECONDS - now
+        if self._has_urgent or pause <= 0 or len(self._waiting) >= FEW_CHANGES:
+            return False
+        if not self._is_pausing:
+            self._is_pausing = True
+            loop.call_later(pause, self._end_pause, loop)
+        return True
+
+    def _end_pause(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_pausing = False
+        if self._waiting and not self._is_writing:
+            self._start(loop)
 
     def end_unused(self, result: Result | BaseException, loop: asyncio.AbstractEventLoop) -> None:
         """Ends a run that has begun for a request that was cancelled: its thread would be busy."""
@@ -97,9 +142,7 @@ class _LoopQueue:
             self.add(RunEnd(result.lease, (), RunCompletion(persist=False)), loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._waiting:
-            self._is_writing = False
-            return
+        self._is_writing, self._wrote_at = True, time.monotonic()
         batch = self._take()
         try:
             driver.start_blocking(self._write, batch, loop)
@@ -107,6 +150,7 @@ class _LoopQueue:
             self._resolve(loop, batch, _for_each(batch, error))
 
     def _take(self) -> Sequence[_Write]:
+        self._has_urgent = len(self._waiting) > MAX_CHANGES
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_CHANGES))]
 
     def _write(self, batch: Sequence[_Write], loop: asyncio.AbstractEventLoop) -> None:
@@ -152,7 +196,12 @@ class _LoopQueue:
     ) -> None:
         self._set_results(loop, batch, results)
         # After those that have been waiting: runs that begin now may be over before the next call.
-        loop.call_soon(self._start, loop)
+        loop.call_soon(self._go_on, loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_writing = False
+        if self._waiting and not self._pauses(loop, time.monotonic()):
+            self._start(loop)
 
     def _set_results(
         self,

@@ -60,9 +60,11 @@ class TracedAsyncStore(AsyncStore):
         with self._measure("begin"):
             return await super().begin(run)
 
-    async def finish(self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion) -> None:
+    async def finish(
+        self, lease: Lease, frames: Sequence[bytes], completion: RunCompletion, *, lasted: float = 0.0
+    ) -> None:
         with self._measure("finish"):
-            await super().finish(lease, frames, completion)
+            await super().finish(lease, frames, completion, lasted=lasted)
 
     @contextlib.contextmanager
     def _measure(self, operation: str) -> Iterator[None]:
