@@ -490,15 +490,14 @@ def test_statements_of_a_short_run_are_few(path: Path) -> None:
     def count(work: Callable[[], object]) -> int:
         statements.clear()
         work()
-        # Triggers are traced as comments, or as the statement again that has fired them.
-        return len({statement for statement in statements if not statement.startswith("--")})
+        return len(statements)
 
     leases: list[Lease] = []
-    assert count(lambda: leases.append(begin(store, T2).lease)) <= 5
+    assert count(lambda: leases.append(begin(store, T2).lease)) <= 7
     frames, completion = record_run(leases[0], message_events(), [QUESTION])
     batch = Batch(leases[0], frames[:3], frame_count=3)
     assert count(lambda: store.append([batch])) <= 6
-    assert count(lambda: store.finish(leases[0], frames[3:], completion)) <= 9
+    assert count(lambda: store.finish(leases[0], frames[3:], completion)) <= 11
 
 
 @pytest.mark.parametrize("count", [3, 128, 131])

@@ -84,10 +84,8 @@ class FrameAppends:
     def _count_bytes(self, db: Db, run: LargeRun) -> None:
         """Counts the bytes that an active run has added among those of its thread."""
         db.execute("UPDATE live SET counted_bytes = frames_bytes WHERE token = ?", (run.token,))
-        grown = db.execute(
-            f"UPDATE threads SET bytes = bytes + ? WHERE id = ? RETURNING {rows.RUNS}",
-            (run.uncounted_bytes, run.thread),
-        ).fetchall()
+        db.totals.add_to_thread(db, run.thread, run.uncounted_bytes)
+        grown = db.execute(f"SELECT {rows.RUNS} FROM threads WHERE id = ?", (run.thread,)).fetchall()
         # Of a damaged row there may be none.
         runs = grown[0][0] if grown else 0
         self._writer.warn_evicted(self._retention.evict(db, run.thread, runs, run.uncounted_bytes))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from .room import StoreConnection
 from .sizes import thread_bytes
+from .totals import THREAD_BYTES
 
 PIECE_ROWS = 256
 PIECE_BYTES = 1024 * 1024
@@ -23,7 +24,11 @@ def delete_threads(db: Db, threads: Iterable[int]) -> None:
         db.room.has_garbage = True
         db.execute("INSERT INTO garbage (frames_id) SELECT frames_id FROM live WHERE thread = ?", (thread,))
         db.execute("DELETE FROM live WHERE thread = ?", (thread,))
-        db.execute("DELETE FROM threads WHERE id = ?", (thread,))
+        deleted = db.execute(
+            f"DELETE FROM threads WHERE id = ? RETURNING CAST(owner AS BLOB), {THREAD_BYTES}", (thread,)
+        ).fetchall()
+        for owner, size in deleted:
+            db.totals.add(owner, -size, threads=-1)
         db.execute("INSERT INTO garbage (thread) VALUES (?)", (thread,))
 
 
@@ -35,14 +40,13 @@ def clear_active_thread(db: Db, thread: int) -> None:
     ).fetchone()
     db.execute("UPDATE live SET thread = -thread WHERE thread = ?", (thread,))
     delete_threads(db, (thread,))
-    db.execute(
+    [(row_id, size)] = db.execute(
         "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes) SELECT CAST(? AS TEXT), CAST(? AS TEXT), ?, ?,"
-        " ? + frames_bytes FROM live WHERE thread = ?",
+        f" ? + frames_bytes FROM live WHERE thread = ? RETURNING id, {THREAD_BYTES}",
         (owner, thread_id, used_at, ordinal, thread_bytes(owner, thread_id), -thread),
-    )
-    db.execute(
-        "UPDATE live SET thread = last_insert_rowid(), counted_bytes = frames_bytes WHERE thread = ?", (-thread,)
-    )
+    ).fetchall()
+    db.totals.add(owner, size, threads=1)
+    db.execute("UPDATE live SET thread = ?, counted_bytes = frames_bytes WHERE thread = ?", (row_id, -thread))
 
 
 def delete_frames(db: Db, frames_id: int) -> None:
@@ -54,22 +58,22 @@ def delete_frames(db: Db, frames_id: int) -> None:
 def delete_run(db: Db, thread: int, ordinal: int) -> None:
     """Deletes the oldest run of a thread. The rest of its frames is left to `collect`."""
     _drop_raw_frames(db, thread, ordinal)
-    db.execute(
-        "UPDATE threads SET runs = runs - 1, first_run = ?, bytes = bytes -"
-        " (SELECT bytes + frames_bytes FROM runs WHERE thread = id AND ordinal = ?) WHERE id = ?",
-        (ordinal + 1, ordinal, thread),
-    )
-    db.execute("DELETE FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal))
+    db.execute("UPDATE threads SET runs = runs - 1, first_run = ? WHERE id = ?", (ordinal + 1, thread))
+    deleted = db.execute(
+        "DELETE FROM runs WHERE thread = ? AND ordinal = ?"
+        " RETURNING CAST(bytes AS INTEGER) + CAST(frames_bytes AS INTEGER)",
+        (thread, ordinal),
+    ).fetchall()
+    db.totals.add_to_thread(db, thread, -sum([size for (size,) in deleted]))
 
 
 def delete_raw_frames(db: Db, thread: int, ordinal: int) -> None:
     """Deletes the raw frames of a run that has ended. Their rows are left to `collect`."""
     _drop_raw_frames(db, thread, ordinal)
-    db.execute(
-        "UPDATE threads SET bytes = bytes - (SELECT frames_bytes FROM runs WHERE thread = id AND ordinal = ?)"
-        " WHERE id = ?",
-        (ordinal, thread),
-    )
+    stored = db.execute(
+        "SELECT CAST(frames_bytes AS INTEGER) FROM runs WHERE thread = ? AND ordinal = ?", (thread, ordinal)
+    ).fetchall()
+    db.totals.add_to_thread(db, thread, -sum([size for (size,) in stored]))
     db.execute("UPDATE runs SET raw_until = 0, frames_bytes = 0 WHERE thread = ? AND ordinal = ?", (thread, ordinal))
 
 

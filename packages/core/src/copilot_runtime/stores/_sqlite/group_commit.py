@@ -79,6 +79,7 @@ class Group:
             self._outcomes = [_run(self._works[0], db)]
             # The only work of a transaction needs no savepoint: all of it is rolled back.
             if self._outcomes[0].error is None:
+                db.totals.write(db)
                 return "COMMIT"
             db.remember_nothing()
             return "ROLLBACK"
@@ -90,6 +91,7 @@ class Group:
                 if outcome.error is not None:
                     break
             else:
+                db.totals.write(db)
                 return "COMMIT"
             _roll_back(db)
             self._outcomes = [_run_in_savepoint(work, db) for work in self._works]
@@ -132,7 +134,9 @@ def _run(work: Work[T], db: StoreConnection) -> Outcome[T]:
 def _run_in_savepoint(work: Work[T], db: StoreConnection) -> Outcome[T]:
     with _savepoint(db):
         outcome = _run(work, db)
-        if outcome.error is not None:
+        if outcome.error is None:
+            db.totals.write(db)
+        else:
             _roll_back(db)
         return outcome
 

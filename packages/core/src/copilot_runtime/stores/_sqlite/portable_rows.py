@@ -137,6 +137,7 @@ class ThreadRows:
                 self._recent_ids,
             ),
         ).lastrowid
+        db.totals.add(thread.key.owner, self.size, threads=1)
         db.executemany(
             # Without raw frames, as of a run whose raw frames have expired.
             "INSERT INTO runs (thread, ordinal, run_id, agent_id, records, checksum, has_run_error, recorded_by, bytes,"

@@ -152,8 +152,7 @@ class Retention(StoreLimits):
                 if not is_needed():
                     return
                 delete(db, thread, ordinal)
-        size = delete_old_ids(db, thread)
-        db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (size, thread))
+        db.totals.add_to_thread(db, thread, -delete_old_ids(db, thread))
 
     def _exceeds_any(self, db: Db) -> bool:
         """Whether a limit may be exceeded. Notes how far away they are if none is."""
@@ -217,7 +216,8 @@ def _file_bytes(db: Db) -> int:
 
 
 def _totals(db: Db) -> dict[Measure, int]:
-    """Returns how many threads the file has, and how many bytes: totals that the triggers of the schema keep."""
+    """Returns how many threads the file has, and how many bytes."""
+    db.totals.write(db)
     threads, size = db.execute(
         "SELECT (SELECT CAST(value AS INTEGER) FROM counters WHERE name = 'threads'),"
         " (SELECT CAST(value AS INTEGER) FROM counters WHERE name = 'bytes')"

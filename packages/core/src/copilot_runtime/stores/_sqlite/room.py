@@ -6,6 +6,7 @@ import math
 import sqlite3
 
 from .._sql.message_ids import MessageIds
+from .totals import Totals
 
 
 class Room:
@@ -46,7 +47,8 @@ class StoreConnection(sqlite3.Connection):
 
     room: Room
     message_ids: MessageIds
+    totals: Totals
 
     def remember_nothing(self) -> None:
         """Forgets what may not be true: the connection is new, or what it has written was rolled back."""
-        self.room, self.message_ids = Room(), MessageIds()
+        self.room, self.message_ids, self.totals = Room(), MessageIds(), Totals()

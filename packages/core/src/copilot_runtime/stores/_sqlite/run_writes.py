@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple, cast
 
 from .. import protocol as p
@@ -14,7 +14,8 @@ from .garbage import collect, delete_frames, delete_threads
 from .message_ids import ID_COLUMNS, IdColumns, format_run, select_known, store_ids
 from .retention import Retention
 from .room import StoreConnection
-from .sizes import run_bytes, thread_bytes
+from .sizes import run_bytes, text_bytes, thread_bytes
+from .totals import THREAD_BYTES, thread_bytes_of
 
 Db = StoreConnection
 
@@ -23,29 +24,63 @@ _NO_IDS: frozenset[str] = frozenset()
 
 def begin_run(db: Db, run: p.NewRun, now: float, lease_seconds: float) -> p.RunStarted | p.ThreadBusy:
     """Begins a run unless its thread has an active one."""
-    size = thread_bytes(*run.thread)
-    begun = db.execute(
-        "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes)"
-        " VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET used_at = excluded.used_at, ordinal = ordinal + 1"
-        " WHERE NOT EXISTS (SELECT 1 FROM live WHERE thread = threads.id)"
-        f" RETURNING id, ordinal, runs, {ID_COLUMNS}",
-        (*run.thread, now, first_ordinal(), size),
-    ).fetchone()
+    begun = _add_thread(db, run.thread, now) or _take_thread(db, run.thread, now)
     if begun is None:
         active = rows.select_active_run(db, run.thread, now)
         if active is None:
             raise ValueError("a thread that has an active run and has none")
         return p.ThreadBusy(active)
-    db.room.take(size=size, threads=1)
-    thread, ordinal, runs, *ids = begun
+    thread, ordinal, *message_ids = begun
     token = db.execute(
         "INSERT INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds, size,"
         " frames_id) VALUES (?,?,?,?,?,?,?,?, (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'live'))",
         (thread, integer(ordinal), run.run_id, run.agent_id, now, now + lease_seconds, lease_seconds, run.size),
     ).lastrowid
-    message_ids = select_known(db, thread, ordinal, IdColumns._make(ids)) if runs else (_NO_IDS, _NO_IDS)
     return p.RunStarted(p.Lease(p.RunKey(run.thread, ordinal), run.run_id, cast(int, token)), *message_ids)
+
+
+class _Begun(NamedTuple):
+    """A thread on which a run begins, the ordinal of the run, and the ids of the messages of earlier runs."""
+
+    thread: int
+    ordinal: int
+    event_messages: Set[str] = _NO_IDS
+    input_messages: Set[str] = _NO_IDS
+
+
+def _add_thread(db: Db, key: p.ThreadKey, now: float) -> _Begun | None:
+    """Adds a thread, and returns None if it exists already."""
+    ordinal, size = first_ordinal(), thread_bytes(*key)
+    added = db.execute(
+        "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
+        (*key, now, ordinal, size),
+    )
+    if not added.rowcount:
+        return None
+    db.totals.add(key.owner, size, threads=1)
+    db.room.take(size=size, threads=1)
+    return _Begun(cast(int, added.lastrowid), ordinal)
+
+
+def _take_thread(db: Db, key: p.ThreadKey, now: float) -> _Begun | None:
+    """Takes the next ordinal of a thread, and returns None if it has an active run."""
+    row = db.execute(
+        "UPDATE threads SET used_at = ?, ordinal = ordinal + 1 WHERE owner = ? AND thread_id = ?"
+        " AND NOT EXISTS (SELECT 1 FROM live WHERE thread = threads.id)"
+        f" RETURNING id, ordinal, runs, {ID_COLUMNS}",
+        (now, *key),
+    ).fetchone()
+    if row is None:
+        return None
+    thread, ordinal, runs, *ids = row
+    return _Begun(thread, ordinal, *(select_known(db, thread, ordinal, IdColumns._make(ids)) if runs else ()))
+
+
+_OF_THREAD = ", ".join(
+    f"(SELECT {column} FROM threads WHERE id = thread)"
+    for column in (rows.RUNS, THREAD_BYTES, "recent_ids", "length(CAST(message_ids AS BLOB))")
+)
+"""What the end of a run needs of its thread."""
 
 
 class Growth(NamedTuple):
@@ -74,17 +109,17 @@ class PreparedEnd:
         """Ends the run. Raises LeaseLost if the lease does not hold any more."""
         row = db.execute(
             "DELETE FROM live WHERE token = ? RETURNING thread, agent_id, frames_id, frames, frames_bytes,"
-            f" counted_bytes, started_at, (SELECT {rows.RUNS} FROM threads WHERE id = thread),"
-            " (SELECT recent_ids FROM threads WHERE id = thread)",
+            f" counted_bytes, started_at, {_OF_THREAD}",
             (self._lease.token,),
         ).fetchone()
         if row is None:
             raise p.LeaseLost
-        thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, runs, recent_ids = row
+        thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, *of_thread = row
+        runs, size, recent_ids, list_bytes = of_thread
         completion = self._completion
         if not completion.persist:
             delete_frames(db, frames_id)
-            db.execute("UPDATE threads SET bytes = bytes - ? WHERE id = ?", (counted_bytes, thread))
+            db.totals.add_to_thread(db, thread, -counted_bytes)
             if not runs and not completion.keep_ordinal:
                 delete_threads(db, (thread,))
             collect(db)
@@ -126,16 +161,17 @@ class PreparedEnd:
         message_ids = self._message_ids
         if message_ids is not None:
             added += rows.store_messages(db, thread, run.messages, replaces=runs > 0)
+            added += text_bytes(message_ids) - list_bytes
+        new_size = thread_bytes_of(size + added)
         # No row is returned for each run: the thread would wait for an event loop that is busy.
         updated = db.execute(
             "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
             " recent_ids = ?, ids_until = coalesce(?, ids_until),"
             " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
-            " message_ids = coalesce(?, message_ids), bytes = bytes + ?"
-            " + length(CAST(coalesce(?, message_ids) AS BLOB)) - length(CAST(message_ids AS BLOB))"
-            " WHERE id = ?",
-            (agent_id, now, now, recent_ids, ids_until, now, message_ids, added, message_ids, thread),
+            " message_ids = coalesce(?, message_ids), bytes = ? WHERE id = ?",
+            (agent_id, now, now, recent_ids, ids_until, now, message_ids, new_size, thread),
         ).rowcount
         if not updated:
             raise ValueError("an active run without a thread")
+        db.totals.add(self._lease.run.thread.owner, new_size - size)
         return Growth(thread, runs + 1, added)

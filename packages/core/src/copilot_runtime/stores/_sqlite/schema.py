@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from .message_ids import format_old_run
+from .totals import THREAD_BYTES
 
 _V1 = """
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -164,7 +165,16 @@ ALTER TABLE runs DROP COLUMN event_messages;
 ALTER TABLE runs DROP COLUMN input_messages;
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4)
+# Kept by what writes, once for all of a transaction (see ``totals.py``).
+_V5 = """
+DROP TRIGGER threads_added;
+DROP TRIGGER threads_changed;
+DROP TRIGGER threads_dropped;
+DROP TRIGGER owners_added;
+DROP TRIGGER owners_dropped;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5)
 """The statements that bring a file from each version to the next. Once released, they are only ever added to."""
 
 
@@ -267,7 +277,7 @@ def _repair_counters(db: sqlite3.Connection) -> None:
 _COUNT_AGAIN = (
     "DELETE FROM owners",
     "INSERT INTO owners (owner, threads, bytes)"
-    " SELECT owner, count(*), sum(min(max(CAST(bytes AS INTEGER), 0), 1 << 50)) FROM threads GROUP BY owner",
+    f" SELECT owner, count(*), sum({THREAD_BYTES}) FROM threads GROUP BY owner",
     "DELETE FROM counters",
     "INSERT INTO counters SELECT 'threads', coalesce(sum(threads), 0) FROM owners"
     " UNION ALL SELECT 'bytes', coalesce(sum(bytes), 0) FROM owners"

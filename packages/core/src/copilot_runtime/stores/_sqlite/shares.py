@@ -6,10 +6,11 @@ its own. Threads are identified by their row ids, and their owners by these, sin
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Literal
 
-Db = sqlite3.Connection
+from .room import StoreConnection
+
+Db = StoreConnection
 
 Measure = Literal["threads", "bytes"]
 """A column of the table of owners: what they share."""
@@ -20,6 +21,7 @@ _OWNER_OF = "(SELECT owner FROM threads WHERE id = ?)"
 
 def is_above_share(db: Db, thread: int, measure: Measure, limit: int) -> bool:
     """Returns whether a thread's owner has more of a limit than each would have if all had the same."""
+    db.totals.write(db)
     row = db.execute(
         f"SELECT {measure} * (SELECT value FROM counters WHERE name = 'owners') > ? FROM owners"
         f" WHERE owner = {_OWNER_OF}",
@@ -50,6 +52,7 @@ def next_victim(db: Db, thread: int, measure: Measure, limit: int) -> int | None
 
 def _idle_thread_above_share(db: Db, thread: int, measure: Measure, limit: int) -> int | None:
     """Returns the least recently used thread of the owner who has most, if that is more than its share."""
+    db.totals.write(db)
     owners = db.execute(
         f"SELECT id FROM owners WHERE {measure} > ? / (SELECT value FROM counters WHERE name = 'owners')"
         f" ORDER BY {measure} DESC",

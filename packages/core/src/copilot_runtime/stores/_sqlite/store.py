@@ -267,15 +267,22 @@ class SqliteStore:
         self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
     ) -> bool:
         def work(db: Db) -> bool:
-            updated = db.execute(
-                "UPDATE threads SET bytes = bytes + length(CAST(coalesce(?, name, '') AS BLOB))"
-                " - length(CAST(coalesce(name, '') AS BLOB)),"
-                " name = coalesce(?, name), archived = coalesce(?, archived)"
+            row = db.execute(
+                "SELECT id, length(CAST(coalesce(name, '') AS BLOB)) FROM threads"
                 " WHERE owner = ? AND thread_id = ? AND runs > 0 AND (name IS NULL OR NOT ?)",
-                (name, name, archived, *thread, if_unnamed),
+                (*thread, if_unnamed),
+            ).fetchone()
+            if row is None:
+                return False
+            row_id, length = row
+            db.execute(
+                "UPDATE threads SET name = coalesce(?, name), archived = coalesce(?, archived) WHERE id = ?",
+                (name, archived, row_id),
             )
-            db.room.take(size=text_bytes(name or ""))
-            return updated.rowcount > 0
+            if name is not None:
+                db.totals.add_to_thread(db, row_id, text_bytes(name) - length)
+                db.room.take(size=text_bytes(name))
+            return True
 
         return self._writer.write(work)
 
