@@ -27,11 +27,11 @@ class Wake:
 
         Takes what any lasting waiter of a `StreamSource` is called with: the thread reads it.
         """
-        wake_thread(self._release)
+        if self._lock.locked():
+            wake_thread(self._release)
 
     def _release(self) -> None:
-        if self._lock.locked():
-            try:
-                self._lock.release()
-            except RuntimeError:  # another thread has been faster
-                pass
+        try:
+            self._lock.release()
+        except RuntimeError:  # another thread, or the same one twice in a turn of its loop, has been faster
+            pass
