@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import gc
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -1199,6 +1200,33 @@ async def test_flush_of_many_runs_waits_for_one_more_interval(monkeypatch: pytes
     for agent, reader in zip(agents, readers, strict=True):
         agent.allow(3)
         await reader.rest()
+
+
+@bounded
+async def test_event_beside_a_flush_on_another_thread_is_flushed_with_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(persistence, "FLUSH_INTERVAL_SECONDS", 3600.0)
+    engine = engine_on(WaitingStore())
+    agent = Gated(4)
+    reader = Reader(await engine.run(given(agent)))
+    await reader.until(2)
+    [run] = engine._runs.all()
+    assert run.flush_scheduled
+
+    def flushed_meanwhile(_: object) -> int:
+        run.begin_flush()
+        return sys.maxsize
+
+    with monkeypatch.context() as patch:
+        patch.setattr(persistence.RunPersistence, "overdue_bytes", property(flushed_meanwhile), raising=False)
+        run._look_at_size(run.size)
+    assert not run.flush_scheduled
+    agent.allow()
+    await reader.until(3)
+    assert run.flush_scheduled
+    agent.allow(3)
+    await reader.rest()
 
 
 class BrokenStore(MemoryStore):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -83,9 +84,11 @@ class RunPersistence:
         self._store = store
         self._async_store = async_store
         self._lazy = find_lazy(store) if has_all_readers else None
-        self._max_unflushed = MAX_UNFLUSHED_BYTES if self._lazy is None else self._lazy.flush_bytes
-        self.flush_bytes = 0 if self._lazy is None else self._max_unflushed
+        max_unflushed = MAX_UNFLUSHED_BYTES if self._lazy is None else self._lazy.flush_bytes
+        self.flush_bytes = 0 if self._lazy is None else max_unflushed
         """How many bytes of a run the store has to lack for `schedule_flush` to do anything."""
+        self.overdue_bytes = sys.maxsize if store.blocking else max_unflushed
+        """The same for a run whose flush is scheduled already."""
         self.tracks_runs = store.poll_seconds is not None or store.lease_seconds is not None
         """Whether other processes may have something to tell of a run, or take its thread."""
         self._flush_timer: PeriodicTask[RunWriter] = PeriodicTask(FLUSH_INTERVAL_SECONDS, self._flush_tick)
@@ -143,7 +146,7 @@ class RunPersistence:
 
     def schedule_flush(self, writer: RunWriter) -> None:
         """Flushes a run soon: it has frames that the store does not have."""
-        if writer.unflushed_bytes >= self._max_unflushed and not self._store.blocking:
+        if writer.unflushed_bytes >= self.overdue_bytes:
             self._flush([writer])
         elif self._lazy is None and not writer.flush_scheduled:
             writer.flush_scheduled = True
@@ -249,7 +252,7 @@ class RunPersistence:
         self._postponed.discard(loop)
         for writer in writers:
             self._flush_timer.discard(writer, writer.loop)
-            writer.flush_scheduled = False
+            writer.begin_flush()
         if self._store.blocking:
             self._flushing.add(loop)
             loops.create_task_threadsafe(loop, self._flush_in_thread(writers, loop))

@@ -41,5 +41,5 @@ class PromptAppends:
     def _append_waiting(self) -> None:
         waiting = list(dict.fromkeys([self._waiting.popleft() for _ in range(len(self._waiting))]))
         for writer in waiting:
-            writer.flush_scheduled = False  # before the frames are looked at: what comes after that is added again
+            writer.begin_flush()
         self._append(waiting)

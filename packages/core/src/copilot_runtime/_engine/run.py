@@ -86,7 +86,6 @@ class Run(RunWriter):
         "__weakref__",
         "_context",
         "_counted",
-        "_due_at",
         "_ending",
         "_failure",
         "_feed",
@@ -130,7 +129,7 @@ class Run(RunWriter):
         self.log = RunLog(key, request.run_id, request.agent_id, is_starting=on_thread)
         self.is_finished = self.flush_scheduled = False
         self.flushed = NOTHING_FLUSHED
-        self.size = self.flushed_size = 0
+        self.size = self.flushed_size = self.due_at = 0
         self.followed_until = 0.0
         self.existing_lock = None
         self.request = request
@@ -138,8 +137,6 @@ class Run(RunWriter):
         self.may_be_first = may_be_first
         self._counted = 0
         """Which part of its size its slot has counted."""
-        self._due_at = 0
-        """From which size on that is looked at again."""
         self._services = services
         self.function = function
         self.threads = services.threads
@@ -326,19 +323,24 @@ class Run(RunWriter):
             if recorder.duplicates:
                 log.duplicates = recorder.duplicates
             log.extend(pieces, has_bursts=has_bursts)
-        if size >= self._due_at:
+        if size >= self.due_at:
             self._look_at_size(size)
 
     def _look_at_size(self, size: int) -> None:
         """Has the run counted and stored as far as that is due, and stopped if there is too much in memory."""
-        slot, flush_bytes = self.slot, self._flush_bytes
+        slot, persistence = self.slot, self._services.persistence
         if size - self._counted >= slot.allowance:
             grown, self._counted = size - self._counted, size
             if not slot.grow(grown):
                 self.stop_threadsafe(MEMORY_EXCEEDED)
-        if size - self.flushed_size >= flush_bytes:
-            self._services.persistence.schedule_flush(self)
-        self._due_at = min(self._counted + slot.allowance, self.flushed_size + flush_bytes)
+        if size - self.flushed_size >= self._flush_bytes:
+            persistence.schedule_flush(self)
+        uncounted_at = self._counted + slot.allowance
+        if self.flush_scheduled:
+            self.due_at = min(uncounted_at, self.flushed_size + persistence.overdue_bytes)
+            if self.flush_scheduled:  # and has not begun meanwhile, on another thread
+                return
+        self.due_at = min(uncounted_at, self.flushed_size + self._flush_bytes)
 
     def feed_threadsafe(self, event: Any) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""

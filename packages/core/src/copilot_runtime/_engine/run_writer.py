@@ -34,12 +34,14 @@ class RunWriter:
         size: how many bytes its frames have, which takes long to count where there are many.
         flushed_size: how many they had at the last flush.
         flush_scheduled: whether it is to be flushed soon.
+        due_at: from which size on it is looked at whether it is to be flushed, or has too much in memory.
         followed_until: until when its frames are stored as they come, by the monotonic clock: another process follows
             the run.
     """
 
     __slots__ = (
         "_batch_end",
+        "due_at",
         "existing_lock",
         "flush_scheduled",
         "flushed",
@@ -62,6 +64,7 @@ class RunWriter:
     size: int
     flushed_size: int
     flush_scheduled: bool
+    due_at: int
     followed_until: float
 
     _batch_end: tuple[int, int]
@@ -91,6 +94,12 @@ class RunWriter:
             with _creating.get():
                 lock = self.existing_lock = self.existing_lock or threading.Lock()
         return lock
+
+    def begin_flush(self) -> None:
+        """Has what is recorded from now on flushed later; to be called before the frames are looked at."""
+        # In this order, for `Run._look_at_size` on another thread.
+        self.flush_scheduled = False
+        self.due_at = 0
 
     def last_frames(self, pieces: Sequence[Piece], frame_count: int | None) -> Sequence[bytes]:
         """Returns the frames that the store does not have of a closed run, which ends with ``pieces``.
