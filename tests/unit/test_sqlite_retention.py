@@ -20,9 +20,18 @@ import pytest
 from copilot_runtime._engine import async_store
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores._pagination import next_cursor
 from copilot_runtime.stores._sqlite import connections, garbage, retention, run_follower, run_writes
 from copilot_runtime.stores._sqlite import store as sqlite
-from copilot_runtime.stores.protocol import RAW_RETENTION_SECONDS, Batch, Lease, ThreadKey
+from copilot_runtime.stores._sqlite.thread_list import select_infos
+from copilot_runtime.stores.protocol import (
+    RAW_RETENTION_SECONDS,
+    Batch,
+    Lease,
+    RunCompletion,
+    ThreadKey,
+    ThreadQuery,
+)
 from copilot_runtime.testing._factories import (
     ADA,
     BOB,
@@ -514,6 +523,47 @@ def test_events_of_many_runs_are_appended_with_few_statements(path: Path, count:
     for at, lease in enumerate(leases):
         update = store.follow(lease.run, 1)
         assert (update.frames, update.duplicates) == ([b"data: 2\n\n"], {at})
+
+
+def test_thread_of_which_no_run_is_kept_is_deleted_in_its_turn(path: Path) -> None:
+    store = SqliteStore(path, max_threads=3)
+    lease = begin(store, T1).lease
+    store.finish(lease, (), RunCompletion(persist=False, keep_ordinal=True))
+    for number in range(3):
+        store_run(store, ThreadKey(ADA, f"later {number}"))
+    assert count_rows(path, "threads") == 3
+    assert store.read(T1).last_ordinal == 0
+
+
+def test_threads_are_deleted_in_the_order_in_which_their_runs_have_ended(path: Path) -> None:
+    store = SqliteStore(path, max_threads=3)
+    slow, fast = (begin(store, key).lease for key in (T1, T2))
+    for lease in (fast, slow):
+        store.finish(lease, *record_run(lease, message_events()))
+    for number in range(2):
+        store_run(store, ThreadKey(ADA, f"later {number}"))
+    assert sorted(list_thread_ids(store)) == ["later 0", "later 1", T1.thread_id]
+
+
+@pytest.mark.parametrize("agent_id", [None, "a"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["first page", "another page"])
+def test_list_of_threads_is_a_range_of_an_index(path: Path, agent_id: str | None, is_first: bool) -> None:
+    store = SqliteStore(path)
+    store_run(store, T1)
+    [listed] = store.threads(ADA, ThreadQuery()).threads
+    cursor = None if is_first else next_cursor(listed)
+    statements: list[str] = []
+
+    def work(db: sqlite3.Connection) -> None:
+        db.set_trace_callback(statements.append)
+        select_infos(db, ADA, ThreadQuery(agent_id=agent_id, cursor=cursor, include_archived=True))  # type: ignore[arg-type]
+        db.set_trace_callback(None)
+        for sql in statements:
+            [plan] = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+            assert plan.startswith("SEARCH threads USING INDEX threads_listed")
+
+    store._connections.read(work)
+    assert len(statements) == 2
 
 
 # --- a clock that is set back ---

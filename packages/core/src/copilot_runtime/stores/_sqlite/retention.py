@@ -13,7 +13,7 @@ from ..protocol import RAW_RETENTION_SECONDS
 from .garbage import PIECE_BYTES, collect, delete_raw_frames, delete_run, delete_threads
 from .message_ids import delete_old_ids
 from .room import StoreConnection
-from .shares import Measure, is_above_share, next_victim, own_idle_threads
+from .shares import IDLE, Measure, is_above_share, next_victim, own_idle_threads
 from .sizes import PAGE_BYTES
 
 BATCH_SIZE = 200
@@ -51,12 +51,13 @@ class Retention(StoreLimits):
             delete_raw_frames(db, thread, ordinal)
         # The same is true of uses: threads that were used since then would be deleted before the others.
         db.execute(
-            "UPDATE threads SET used_at = ? WHERE id IN (SELECT id FROM threads WHERE used_at > ? LIMIT ?)",
+            "UPDATE threads SET used_at = ?"
+            " WHERE id IN (SELECT id FROM threads WHERE used_at > ? AND used_at <> 0 LIMIT ?)",
             (now, now, BATCH_SIZE),
         )
         expired_threads: list[int] = []
         if self.max_age_seconds:
-            expired_threads = _least_recently_used(db, "used_at <= ?", now - self.max_age_seconds)
+            expired_threads = _used_until(db, now - self.max_age_seconds)
             delete_threads(db, expired_threads)
         return max(len(expired_runs), len(expired_threads)) >= BATCH_SIZE
 
@@ -225,12 +226,10 @@ def _totals(db: Db) -> dict[Measure, int]:
     return {"threads": threads, "bytes": size}
 
 
-def _least_recently_used(db: Db, where: str, value: float) -> list[int]:
-    """Returns up to `BATCH_SIZE` threads without an active run, least recently used first."""
+def _used_until(db: Db, latest: float) -> list[int]:
+    """Returns up to `BATCH_SIZE` threads that have not been used since then, least recently used first."""
     rows = db.execute(
-        f"SELECT id FROM threads WHERE {where} AND NOT EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id)"
-        " ORDER BY used_at LIMIT ?",
-        (value, BATCH_SIZE),
+        f"SELECT id FROM threads WHERE used_at <= ? AND {IDLE} ORDER BY used_at LIMIT ?", (latest, BATCH_SIZE)
     )
     return [thread for (thread,) in rows]
 

@@ -24,7 +24,7 @@ _NO_IDS: frozenset[str] = frozenset()
 
 def begin_run(db: Db, run: p.NewRun, now: float, lease_seconds: float) -> p.RunStarted | p.ThreadBusy:
     """Begins a run unless its thread has an active one."""
-    begun = _add_thread(db, run.thread, now) or _take_thread(db, run.thread, now)
+    begun = _add_thread(db, run.thread) or _take_thread(db, run.thread)
     if begun is None:
         active = rows.select_active_run(db, run.thread, now)
         if active is None:
@@ -48,12 +48,12 @@ class _Begun(NamedTuple):
     input_messages: Set[str] = _NO_IDS
 
 
-def _add_thread(db: Db, key: p.ThreadKey, now: float) -> _Begun | None:
+def _add_thread(db: Db, key: p.ThreadKey) -> _Begun | None:
     """Adds a thread, and returns None if it exists already."""
     ordinal, size = first_ordinal(), thread_bytes(*key)
     added = db.execute(
-        "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes) VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING",
-        (*key, now, ordinal, size),
+        "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes) VALUES (?,?,0,?,?) ON CONFLICT DO NOTHING",
+        (*key, ordinal, size),
     )
     if not added.rowcount:
         return None
@@ -62,13 +62,13 @@ def _add_thread(db: Db, key: p.ThreadKey, now: float) -> _Begun | None:
     return _Begun(cast(int, added.lastrowid), ordinal)
 
 
-def _take_thread(db: Db, key: p.ThreadKey, now: float) -> _Begun | None:
+def _take_thread(db: Db, key: p.ThreadKey) -> _Begun | None:
     """Takes the next ordinal of a thread, and returns None if it has an active run."""
     row = db.execute(
-        "UPDATE threads SET used_at = ?, ordinal = ordinal + 1 WHERE owner = ? AND thread_id = ?"
+        "UPDATE threads SET ordinal = ordinal + 1 WHERE owner = ? AND thread_id = ?"
         " AND NOT EXISTS (SELECT 1 FROM live WHERE thread = threads.id)"
         f" RETURNING id, ordinal, runs, {ID_COLUMNS}",
-        (now, *key),
+        tuple(key),
     ).fetchone()
     if row is None:
         return None
@@ -120,6 +120,7 @@ class PreparedEnd:
         if not completion.persist:
             delete_frames(db, frames_id)
             db.totals.add_to_thread(db, thread, -counted_bytes)
+            db.execute("UPDATE threads SET used_at = ? WHERE id = ?", (now, thread))
             if not runs and not completion.keep_ordinal:
                 delete_threads(db, (thread,))
             collect(db)

@@ -15,7 +15,9 @@ Db = StoreConnection
 Measure = Literal["threads", "bytes"]
 """A column of the table of owners: what they share."""
 
-_IDLE = "NOT EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id)"
+IDLE = "used_at <> 0 AND NOT EXISTS (SELECT 1 FROM live WHERE live.thread = threads.id)"
+"""Whether a thread may be deleted, as SQL."""
+
 _OWNER_OF = "(SELECT owner FROM threads WHERE id = ?)"
 
 
@@ -33,7 +35,7 @@ def is_above_share(db: Db, thread: int, measure: Measure, limit: int) -> bool:
 def own_idle_threads(db: Db, thread: int, count: int) -> list[int]:
     """Returns the other threads of a thread's owner that have no active run, least recently used first."""
     rows = db.execute(
-        f"SELECT id FROM threads WHERE owner = {_OWNER_OF} AND id <> ? AND {_IDLE} ORDER BY used_at LIMIT ?",
+        f"SELECT id FROM threads WHERE owner = {_OWNER_OF} AND id <> ? AND {IDLE} ORDER BY used_at LIMIT ?",
         (thread, thread, count),
     )
     return [other for (other,) in rows]
@@ -41,7 +43,7 @@ def own_idle_threads(db: Db, thread: int, count: int) -> list[int]:
 
 def next_victim(db: Db, thread: int, measure: Measure, limit: int) -> int | None:
     """Returns the thread to delete next, other than ``thread``; None if all have active runs."""
-    row = db.execute(f"SELECT id FROM threads WHERE id <> ? AND {_IDLE} ORDER BY used_at LIMIT 1", (thread,)).fetchone()
+    row = db.execute(f"SELECT id FROM threads WHERE id <> ? AND {IDLE} ORDER BY used_at LIMIT 1", (thread,)).fetchone()
     if row is None:
         return None
     oldest: int = row[0]
@@ -61,7 +63,7 @@ def _idle_thread_above_share(db: Db, thread: int, measure: Measure, limit: int) 
     for (owner,) in owners:  # usually the first one has such a thread
         row = db.execute(
             "SELECT id FROM threads WHERE owner = (SELECT owner FROM owners WHERE id = ?) AND id <> ?"
-            f" AND {_IDLE} ORDER BY used_at LIMIT 1",
+            f" AND {IDLE} ORDER BY used_at LIMIT 1",
             (owner, thread),
         ).fetchone()
         if row is not None:
