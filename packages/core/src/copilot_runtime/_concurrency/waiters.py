@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .process_local import process_rlock
 
@@ -18,6 +18,30 @@ _creating = process_rlock()
 Reentrant, for what a signal handler or the garbage collector runs meanwhile."""
 
 
+class _Listeners:
+    """Several that are called at each change. Never changed, so that nothing has to copy them at each."""
+
+    __slots__ = ("all",)
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.all = listeners
+
+    def __call__(self, *change: object) -> None:
+        """Says only that there was a change: what one of them causes may reach the others before."""
+        for notify in self.all:
+            notify()
+
+
+def _all_of(listener: Listener) -> Sequence[Listener]:
+    return listener.all if type(listener) is _Listeners else (listener,)
+
+
+def _one_for(listeners: Sequence[Listener]) -> Listener | None:
+    if len(listeners) > 1:
+        return _Listeners(listeners)
+    return listeners[0] if listeners else None
+
+
 class Waiters:
     """Callbacks that are called at changes, once or at each. Added and called from any thread, without a lock.
 
@@ -25,18 +49,18 @@ class Waiters:
     again, since the change may have come in between: one of the two has then seen the other.
     """
 
-    __slots__ = ("_listening", "_waiting")
+    __slots__ = ("_listener", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: set[Notify] | None = None
         """Called once."""
-        self._listening: tuple[Listener, ...] = ()
-        """Called at each change. Never changed in place, so that nothing has to copy it at each."""
+        self._listener: Listener | None = None
+        """Called at each change: `_Listeners` if they are several."""
 
     @property
     def has_waiters(self) -> bool:
         """Whether there are any callbacks."""
-        return bool(self._waiting or self._listening)
+        return bool(self._waiting) or self._listener is not None
 
     def add(self, notify: Notify) -> None:
         """Has ``notify`` called at the next change, once."""
@@ -49,21 +73,27 @@ class Waiters:
     def listen(self, notify: Listener) -> None:
         """Has ``notify`` called at each change, until `discard`. It may be called once more by another thread."""
         with _creating.get():
-            self._listening = (*self._listening, notify)
+            before = self._listener
+            self._listener = notify if before is None else _Listeners((*_all_of(before), notify))
 
     def discard(self, notify: Notify) -> None:
         """Forgets a callback: nobody waits any more. It may be called all the same if the change comes meanwhile."""
         waiting = self._waiting  # once: a change on another thread leaves none
         if waiting is not None:
             waiting.discard(notify)
-        if notify in self._listening:
+        if self._listener is not None:
             with _creating.get():
-                self._listening = tuple([other for other in self._listening if other != notify])
+                before = self._listener
+                if before == notify:
+                    self._listener = None
+                elif before is not None:
+                    self._listener = _one_for([other for other in _all_of(before) if other != notify])
 
     def notify(self) -> None:
         """Calls the callbacks that were added since the last change, and those that are called at each."""
-        for notify in self._listening:
-            notify()
+        listener = self._listener
+        if listener is not None:
+            listener()
         if self._waiting:
             self._notify_waiting()
 

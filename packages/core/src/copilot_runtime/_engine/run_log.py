@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import cast
 
 from .._concurrency.process_local import process_rlock
-from .._concurrency.waiters import Listener, Notify, Waiters
+from .._concurrency.waiters import Notify, Waiters
 from .._events import (
     Piece,
     as_frames,
@@ -49,7 +49,7 @@ class RunLog(Waiters):
     )
 
     def __init__(self, run: RunKey | None, run_id: str, agent_id: str, *, is_starting: bool = False) -> None:
-        self._waiting, self._listening = None, ()
+        self._waiting = self._listener = None
         self.run = run
         """None for a run on no thread."""
         self.run_id = run_id
@@ -98,12 +98,10 @@ class RunLog(Waiters):
 
     def add_frame(self, frame: bytes) -> None:
         """Adds one frame of a run of this process: `extend` for the single events of which a paced run consists."""
-        pieces, listening = self.pieces, self._listening
+        pieces, listener = self.pieces, self._listener
         pieces.append(frame)
-        if len(listening) == 1:
-            listening[0](frame if len(frame) <= MAX_CHUNK_BYTES else None, len(pieces))
-        elif listening:
-            self._notify_several(listening)
+        if listener is not None:
+            listener(frame if len(frame) <= MAX_CHUNK_BYTES else None, len(pieces))
         if self._waiting:
             self._notify_waiting()
 
@@ -112,18 +110,11 @@ class RunLog(Waiters):
         if has_bursts:
             self.has_bursts = True  # first, for those who look at the pieces before
         self.pieces += pieces
-        listening = self._listening
-        if len(listening) == 1:
-            listening[0](self._chunk_of(pieces), len(self.pieces))
-        elif listening:
-            self._notify_several(listening)
+        listener = self._listener
+        if listener is not None:
+            listener(self._chunk_of(pieces), len(self.pieces))
         if self._waiting:
             self._notify_waiting()
-
-    def _notify_several(self, listening: Sequence[Listener]) -> None:
-        """Has several readers read what was added: what one of them causes to be added may reach the others first."""
-        for notify in listening:
-            notify()
 
     def _chunk_of(self, pieces: Sequence[Piece]) -> bytes | None:
         """Returns pieces as one chunk if a reader may send them as one."""
@@ -171,7 +162,7 @@ class RunLog(Waiters):
         """Marks the log as complete and notifies waiting readers."""
         self.ended = True
         self.is_starting = False
-        if self._waiting or self._listening:
+        if self._waiting or self._listener is not None:
             self.notify()
 
     def add_waiter(self, seen: int, notify: Notify) -> bool:
