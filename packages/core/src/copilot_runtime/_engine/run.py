@@ -374,7 +374,7 @@ class Run(RunWriter):
         In a copy: the agent's ``history`` may have been called with the context, and have kept it.
         """
         if not self.may_be_first:  # or the agent that names its thread gets it
-            self.request = dataclasses.replace(self.request, context=self.request.context._without_request())
+            self.request = self.request.without_context()
 
     # --- stopping ---
 

@@ -67,6 +67,16 @@ class RunRequest:
     agent_without_ui: Any = None
     insert_messages: Callable[[RunRequest, Mapping[int, Sequence[Mapping[str, Any]]]], RunRequest] | None = None
 
+    def without_context(self) -> RunRequest:
+        """Returns what the engine needs once the agent runs, which takes no context and has not been given one."""
+        return RunRequest(
+            agent_id=self.agent_id,
+            agent=self.agent,
+            input=self.input,
+            body=self.body,
+            context=self.context._without_request(),
+        )
+
     @property
     def thread_id(self) -> str:
         return self.input.thread_id
