@@ -210,10 +210,12 @@ class StreamResponse:
         self._watcher.add_done_callback(self._received, context=context)
 
     def _received(self, watcher: asyncio.Task[Message | None]) -> None:
+        is_over = watcher is not self._watcher  # the response, which has cancelled it unless it was done
+        if is_over and watcher.cancelled():
+            return
         rest = None
         try:
             message = None if watcher.cancelled() else watcher.result()
-            is_over = watcher is not self._watcher  # the response, whose end could not cancel what was done
             if not (is_over or message is None or message["type"] == "http.disconnect"):
                 rest = wait_for_disconnect(self._receive, has_body_ended=True, message=message)
         finally:
