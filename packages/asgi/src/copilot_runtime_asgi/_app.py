@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Awaitable
 from typing import Unpack, overload
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, Request, Response
@@ -85,56 +86,61 @@ class CopilotASGIApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
         if scope["type"] == "http":
-            runtime = self._handler.runtime
-            body = ReceivedBody(runtime.body_limits, receive) if may_have_body(scope) else None
-            path, root_path = _targets[scope["path"], scope.get("root_path", ""), scope.get("raw_path")]
-            response = self._handler.respond_at_once(scope["method"], path, root_path) if body is None else None
-            if response is None:
-                try:
-                    response = await self._respond(_create_request(scope, path, root_path, body))
-                except asyncio.CancelledError:
-                    # A server that shuts down cancels what is still open, and would log a traceback for the exception.
-                    if not runtime.is_shutting_down:
-                        raise
-                    response = SHUTTING_DOWN
-            if body is not None and body.is_disconnected:
-                response.close()
-                return
-            headers = response.encoded_wire_headers()
-            start: Message = {"type": "http.response.start", "status": response.status, "headers": headers}
-            content = response.body
-            stream = response_stream(runtime, response)
-            if stream is None:
-                try:
-                    await send(start)
-                    if body is not None and body.may_be_left(scope):
-                        # A client that is still sending when the connection closes never sees the response.
-                        await send({"type": "http.response.body", "body": content, "more_body": True})
-                        await body.drain(scope)
-                        content = b""
-                    await send({"type": "http.response.body", "body": content})
-                except asyncio.CancelledError:
-                    if not runtime.is_shutting_down:
-                        raise
-                return
-            rest = await begin_stream(
-                start,
-                stream.source,
-                receive,
-                send,
-                runtime,
-                is_endless=stream is content,
-                has_body_ended=body is not None and body.has_ended,
-            )
+            rest = await self._begin_response(scope, receive, send)
             if rest is not None:
-                # Thousands of streams may be idle, and they need none of these.
-                del body, response, headers, start, content, stream
                 await rest
         elif scope["type"] == "lifespan":
             await serve_lifespan(self._handler.runtime, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
+
+    async def _begin_response(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None] | None:
+        """Responds to a request. Returns what sends the rest of a stream, if there is one.
+
+        Apart from that: thousands of streams may be idle, and need nothing that is known here.
+        """
+        runtime = self._handler.runtime
+        body = ReceivedBody(runtime.body_limits, receive) if may_have_body(scope) else None
+        path, root_path = _targets[scope["path"], scope.get("root_path", ""), scope.get("raw_path")]
+        response = self._handler.respond_at_once(scope["method"], path, root_path) if body is None else None
+        if response is None:
+            try:
+                response = await self._respond(_create_request(scope, path, root_path, body))
+            except asyncio.CancelledError:
+                # A server that shuts down cancels what is still open, and would log a traceback for the exception.
+                if not runtime.is_shutting_down:
+                    raise
+                response = SHUTTING_DOWN
+        if body is not None and body.is_disconnected:
+            response.close()
+            return None
+        headers = response.encoded_wire_headers()
+        start: Message = {"type": "http.response.start", "status": response.status, "headers": headers}
+        content = response.body
+        stream = response_stream(runtime, response)
+        if stream is None:
+            try:
+                await send(start)
+                if body is not None and body.may_be_left(scope):
+                    # A client that is still sending when the connection closes never sees the response.
+                    await send({"type": "http.response.body", "body": content, "more_body": True})
+                    await body.drain(scope)
+                    content = b""
+                await send({"type": "http.response.body", "body": content})
+            except asyncio.CancelledError:
+                if not runtime.is_shutting_down:
+                    raise
+            return None
+        return await begin_stream(
+            start,
+            stream.source,
+            receive,
+            send,
+            runtime,
+            is_endless=stream is content,
+            has_body_ended=body is not None and body.has_ended,
+        )
 
 
 async def _respond_in_framework(framework: FrameworkContext, handler: CopilotHandler, request: Request) -> Response:
