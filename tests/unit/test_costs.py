@@ -145,7 +145,9 @@ def test_burst_of_deltas_copies_none_of_them() -> None:
             return found
 
     stream = DeltaStream(DELTA_TYPES["REASONING_MESSAGE_CONTENT"], "m", b"id: 1.")
-    assert stream.encode(Deltas(["a"] * 4000), 1).count(b"\n\n") == 4000
+    burst = stream.encode(Deltas(["a"] * 4000), 1)
+    assert isinstance(burst, Burst)
+    assert burst.data.count(b"\n\n") == 4000
     assert not copied
 
 

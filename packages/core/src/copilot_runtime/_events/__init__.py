@@ -1,5 +1,6 @@
 """AG-UI events: validation, serialisation to frames, and compaction of finished runs."""
 
+from .bursts import pack_frames, pack_pieces, split_packed
 from .compaction import CompactedFrame, CompactedFrames, frames_of
 from .completion import (
     NO_TERMINAL_EVENT,
@@ -79,10 +80,13 @@ __all__ = [
     "joined_id",
     "last_frame",
     "messages_after_run",
+    "pack_frames",
+    "pack_pieces",
     "pieces_of_frames",
     "repair_frames",
     "resume_index",
     "split_frames",
+    "split_packed",
     "split_pieces",
     "without_past_errors",
 ]

@@ -9,9 +9,8 @@ makes the frames of all that have come in one step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from itertools import islice
 from json.encoder import encode_basestring
 from operator import itemgetter
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from .._pydantic_models import BaseModel
+from .bursts import encode_burst
 from .frames import Piece
 from .normalize import wire_fields
 from .schema import SCHEMAS
@@ -57,30 +57,6 @@ DELTA_TYPES: Mapping[str, DeltaType] = {
 _REST_SIZE = 16
 """About how large a frame is, apart from what comes between its number and its string, and from that string."""
 
-_END = "}\n\n"
-"""The end of a delta's object, and of its frame."""
-
-_SEPARATOR = "\x7f"
-"""Hardly any text has it, and JSON has it as it is."""
-
-_DIGITS = [f"{number}" for number in range(1000)]
-_PADDED_DIGITS = [f"{number:03}" for number in range(1000)]
-"""How the last three digits of a number are written, which takes longer to format than to look up."""
-
-
-def _escape(deltas: Sequence[str]) -> Sequence[str]:
-    """Returns deltas as JSON, without their quotes, as `sse.encode` writes them.
-
-    In one step: a call for each of them would be half of what they cost. Raises UnicodeEncodeError for half a
-    character.
-    """
-    text = _SEPARATOR.join(deltas)
-    size, data = len(text.encode()), to_json(text)
-    if len(data) == size + 2:  # nothing has to be escaped
-        return deltas
-    strings = data[1:-1].decode().split(_SEPARATOR)
-    return strings if len(strings) == len(deltas) else [encode_basestring(delta)[1:-1] for delta in deltas]
-
 
 class DeltaStream:
     """A text message, tool call or reasoning message, to which further deltas may come.
@@ -116,7 +92,7 @@ class DeltaStream:
     )
 
     first: bytes
-    """The frame of the first delta."""
+    """The frame of the first delta, unless it has come with others."""
     last: int
     """The number of the last delta."""
     delta_field: str
@@ -176,35 +152,14 @@ class DeltaStream:
             self.read_others = model.read_others
             self.others = model.others_of(self.identity)
 
-    def encode(self, deltas: Sequence[str], first: int) -> bytes:
-        """Returns the frames of several deltas, joined, of which the first one has the number ``first``.
+    def encode(self, deltas: Sequence[str], first: int) -> Piece:
+        """Returns the frames of deltas, of which the first one has the number ``first``.
 
         Raises UnicodeEncodeError for half a character.
         """
         if len(deltas) == 1:
-            return f"{self.before}{first}{self.after}{encode_basestring(deltas[0])}{_END}".encode()
-        strings = _escape(deltas)
-        if first + len(strings) <= 1000:
-            return self._join(self.before, _DIGITS[first : first + len(strings)], strings).encode()
-        return "".join(self._encode_thousands(strings, first)).encode()
-
-    def _encode_thousands(self, strings: Sequence[str], first: int) -> Iterator[str]:
-        """Yields the same, for the deltas of each thousand of numbers."""
-        done, rest = 0, iter(strings)
-        while done < len(strings):
-            thousands, start = divmod(first + done, 1000)
-            digits = (_PADDED_DIGITS if thousands else _DIGITS)[start : start + len(strings) - done]
-            done += len(digits)
-            yield self._join(f"{self.before}{thousands or ''}", digits, islice(rest, len(digits)))
-
-    def _join(self, before: str, numbers: Sequence[str], strings: Iterable[str]) -> str:
-        """Returns the frames of deltas, joined. ``before`` is what comes before each of the numbers."""
-        # No step of the interpreter per delta.
-        parts = ["", f'{self.after}"', "", f'"{_END}{before}'] * len(numbers)
-        parts[0::4] = numbers
-        parts[2::4] = strings
-        parts[-1] = f'"{_END}'
-        return f"{before}{''.join(parts)}"
+            return f"{self.before}{first}{self.after}{encode_basestring(deltas[0])}}}\n\n".encode()
+        return encode_burst(self.before, self.after, deltas, first)
 
     def event(self, delta: str) -> Event:
         """Returns a delta as an agent may have yielded it."""

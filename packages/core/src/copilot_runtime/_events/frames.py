@@ -13,13 +13,17 @@ from typing import TypeAlias, cast, final, overload
 
 @final
 class Burst:
-    """Several frames, joined. Its length is that of ``data``, as the length of a frame is."""
+    """Several frames, joined. Its length is that of ``data``, as the length of a frame is.
 
-    __slots__ = ("count", "data")
+    ``packed`` is the same as `bursts` packs it; empty if it cannot be packed, or is too small.
+    """
 
-    def __init__(self, data: bytes, count: int) -> None:
+    __slots__ = ("count", "data", "packed")
+
+    def __init__(self, data: bytes, count: int, packed: bytes = b"") -> None:
         self.data = data
         self.count = count
+        self.packed = packed
 
     def __len__(self) -> int:
         return len(self.data)
@@ -93,11 +97,11 @@ def pieces_of_frames(frames: Sequence[bytes]) -> Sequence[Piece]:
     return frames.pieces if type(frames) is Frames else frames
 
 
-def with_bursts(joined: Sequence[bytes], counts: Mapping[int, int]) -> list[Piece]:
-    """Returns pieces of frames and of joined frames: ``counts`` says where the latter are, and how many each has."""
+def with_bursts(joined: Sequence[bytes], bursts: Mapping[int, Burst]) -> list[Piece]:
+    """Returns pieces of frames and of joined frames: ``bursts`` has the latter, and where they are."""
     pieces: list[Piece] = [*joined]
-    for index, count in counts.items():
-        pieces[index] = Burst(joined[index], count)
+    for index, burst in bursts.items():
+        pieces[index] = burst
     return pieces
 
 

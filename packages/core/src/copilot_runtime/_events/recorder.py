@@ -159,8 +159,8 @@ class RunRecorder(ProtocolState):
         """Frames that have not been drained yet, those of a burst joined."""
         self._pending_bytes = 0
         """Their size."""
-        self._bursts: dict[int, int] = _NO_BURSTS
-        """Where the bursts are among them, and how many frames each has."""
+        self._bursts: dict[int, Burst] = _NO_BURSTS
+        """The bursts among them, and where these are."""
         self._delta_bytes = 0
         """About the size of the frames that ``_deltas`` become, apart from those that `feed_all` has added itself."""
         self._number = 0
@@ -300,27 +300,26 @@ class RunRecorder(ProtocolState):
 
     def _add_deltas(self) -> None:
         """Adds the frames of the plain deltas that have come since the last other event."""
-        if self._deltas and (added := self._record_deltas()) is not None:
-            data, count = added
-            if count > 1:
+        if self._deltas and (piece := self._record_deltas()) is not None:
+            data = piece.data if type(piece) is Burst else piece
+            if type(piece) is Burst:
                 if not self._bursts:
                     self._bursts = {}
-                self._bursts[len(self._pending)] = count
+                self._bursts[len(self._pending)] = piece
             self._pending.append(data)
             self._pending_bytes += len(data)
 
-    def _record_deltas(self) -> tuple[bytes, int] | None:
+    def _record_deltas(self) -> Piece | None:
         """Records the plain deltas that have come since the last other event, of which there is one or more.
 
-        Returns their frames, joined, and how many they are; None if one was cut inside of a character, so that they
-        have become pending one by one.
+        Returns their frames; None if one was cut inside of a character, so that they have become pending one by one.
         """
         deltas, stream = self._deltas, self._stream
         assert stream is not None
         self._delta_bytes = 0
         number, count = self._number, len(deltas)
         try:
-            data = stream.encode(deltas, number + 1)
+            piece = stream.encode(deltas, number + 1)
         except UnicodeEncodeError:  # of half a character, which is joined with its other half
             events = [stream.event(delta) for delta in deltas]
             deltas.clear()
@@ -331,17 +330,15 @@ class RunRecorder(ProtocolState):
         place = stream.place
         if place is None:
             merged = stream.deltas
-            if not merged:
-                stream.first = data  # in which nobody looks if there are several
+            if type(piece) is not Burst and not merged:
+                stream.first = piece
             merged += deltas
             stream.last = last
-        elif count == 1:
-            place.append(data)
         else:
-            place.append(Burst(data, count))
-            self.has_bursts = True
+            place.append(piece)
+            self.has_bursts = self.has_bursts or count > 1
         deltas.clear()
-        return data, count
+        return piece
 
     def _feed(self, event: Any) -> int:
         """Records any event, with all checks."""
@@ -452,9 +449,8 @@ class RunRecorder(ProtocolState):
         if self._deltas:
             if self._pending:
                 self._add_deltas()
-            elif (recorded := self._record_deltas()) is not None:
-                data, count = recorded
-                return ([data], len(data), False) if count == 1 else ([Burst(data, count)], len(data), True)
+            elif (piece := self._record_deltas()) is not None:
+                return [piece], len(piece), type(piece) is Burst
         pieces, size, bursts = self._pending, self._pending_bytes, self._bursts
         self._pending, self._pending_bytes = [], 0
         if not bursts:

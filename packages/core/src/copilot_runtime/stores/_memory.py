@@ -152,7 +152,7 @@ class MemoryStore:
             thread, live = self._require_lease(lease)
             if is_stored:
                 frames = p.missing_frames(frames, completion.frame_count, live.frame_count)
-                run = StoredRun(live, completion, live.joined_with(frames), now + p.RAW_RETENTION_SECONDS)
+                run = StoredRun(live, completion, live.packed_with(frames), now + p.RAW_RETENTION_SECONDS)
                 table.count(thread, thread.add_run(run, completion, messages, time.time()) - live.size)
                 table.raw[run] = thread
                 if run.expires_at < table.next_sweep:

@@ -23,10 +23,10 @@ from .._events import (
     as_frames,
     frames_after,
     frames_of,
-    join_frames,
-    join_pieces,
+    pack_frames,
+    pack_pieces,
     pieces_of_frames,
-    split_frames,
+    split_packed,
 )
 from . import protocol as p
 from ._memory_ids import THREAD_IDS_BYTES, RunIds, ThreadIds, ids_size, text_size
@@ -37,7 +37,7 @@ _RUN_BYTES = 430
 _FRAME_BYTES = 40
 _RECORD_BYTES = 32 + _FRAME_BYTES  # with its number, if that has been looked at
 _SLOT_BYTES = 8
-_BURST_BYTES = 80  # beside its bytes
+_BURST_BYTES = 88  # beside its bytes
 _NUMBER_BYTES = 32
 _NO_DUPLICATES: Set[int] = frozenset()
 _NO_PIECES: list[Piece] = []
@@ -52,7 +52,8 @@ def frames_size(frames: Sequence[bytes]) -> int:
     if pieces is frames:
         size = len(b"".join(frames))  # faster than a sum if they are many and small
     else:
-        size = sum(map(len, pieces)) + _BURST_BYTES * sum([type(piece) is Burst for piece in pieces])
+        packed = [piece.packed for piece in pieces if type(piece) is Burst]
+        size = sum(map(len, pieces)) + _BURST_BYTES * len(packed) + len(b"".join(packed))
     return size + (_FRAME_BYTES + _SLOT_BYTES) * len(pieces)
 
 
@@ -93,11 +94,11 @@ class ActiveRun:
         """Its frames."""
         return as_frames(self.pieces, self.frame_count)
 
-    def joined_with(self, frames: Sequence[bytes]) -> bytes:
-        """Returns its frames and further ones, joined."""
+    def packed_with(self, frames: Sequence[bytes]) -> bytes:
+        """Returns its frames and further ones, packed."""
         if not self.pieces:  # as of most runs: all of it is there, and mostly joined already
-            return join_frames(frames)
-        return join_pieces([*self.pieces, *pieces_of_frames(frames)])
+            return pack_frames(frames)
+        return pack_pieces([*self.pieces, *pieces_of_frames(frames)])
 
     def frames_after(self, seen: int) -> Sequence[bytes]:
         """Returns the frames after the first ``seen``."""
@@ -142,7 +143,7 @@ class StoredRun(CompactedFrames):
         self.was_stopped = completion.was_stopped
         self.recorded_by = completion.recorded_by
         self.raw = raw
-        """Its frames as they were sent, until they expire.
+        """Its frames as they were sent, packed, until they expire.
 
         Kept in one piece: few read them again, and thousands of small objects take more memory, and long to free."""
         self.duplicates = completion.duplicates
@@ -158,7 +159,7 @@ class StoredRun(CompactedFrames):
 
     def raw_frames(self) -> list[bytes] | None:
         """Returns the frames as they were sent; None if they have expired."""
-        return None if self.raw is None else split_frames(self.raw)
+        return None if self.raw is None else split_packed(self.raw)
 
     def drop_raw(self) -> int:
         """Drops the frames as they were sent, and returns by how much that changes `size`."""
