@@ -335,11 +335,11 @@ async def test_run_that_has_begun_although_begin_failed_frees_its_thread(
         return await (request if where == "event loop" else asyncio.to_thread(driver.run_sync, request))
 
     store.fail_afterwards("begin", "write_runs")
+    store.fail("request_stop")  # before it is looked for
     with pytest.raises(StoreError):
         await run("first")
     begun = store.inner.read(THREAD).live
     assert begun is not None
-    store.fail("request_stop")
     await settled(lambda: store.failures["request_stop"] >= 3)
     store.work()
     await settled(lambda: store.inner.read(THREAD).live is None)
