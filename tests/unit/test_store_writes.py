@@ -265,6 +265,26 @@ async def test_group_commit_takes_runs_that_begin_for_long_ones_if_most_were(
     assert store.calls == [FEW_CHANGES] * 3
 
 
+def test_group_commit_of_a_long_run_does_not_wait_if_its_loop_is_about_to_be_closed(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = AsyncStore(store)
+
+    async def leave_behind() -> RunStarted:
+        [started] = await begin_all(writes, 1)
+        monkeypatch.setattr(store_writes, "PAUSE_SECONDS", 3600.0)
+        waiting.append(asyncio.ensure_future(end_all(writes, [started], LONG)))
+        await asyncio.sleep(0)
+        return started
+
+    waiting: list[asyncio.Future[None]] = []
+    started = asyncio.run(leave_behind())  # which cancels what is left, and closes its loop
+    assert waiting[0].cancelled()
+    while store.read(started.lease.run.thread).live is not None:
+        threading.Event().wait(0.001)
+    assert store.calls == [1, 1]
+
+
 def test_group_commit_is_not_for_stores_with_a_begin_of_their_own(tmp_path: Path) -> None:
     class Counting(SqliteStore):
         begun = 0

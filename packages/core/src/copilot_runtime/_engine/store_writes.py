@@ -83,6 +83,7 @@ class StoreWrites:
             await write.done
         except asyncio.CancelledError:
             queue.end_unused(write.outcome.result, loop)  # if it was cancelled just now
+            queue.start_waiting(loop)  # which may be about to be closed
             raise
         return write.outcome.take()
 
@@ -133,6 +134,10 @@ class _LoopQueue:
 
     def _end_pause(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_pausing = False
+        self.start_waiting(loop)
+
+    def start_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has the store called at once with what waits for others."""
         if self._waiting and not self._is_writing:
             self._start(loop)
 
