@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from copilot_runtime._concurrency import waiters
 from copilot_runtime._concurrency.periodic import PeriodicTask
+from copilot_runtime._concurrency.wake import Wake
 from copilot_runtime._engine import held_bytes, subscribers
 from copilot_runtime._engine import readers as reader_module
 from copilot_runtime._engine.readers import (
@@ -34,7 +35,6 @@ from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.subscribers import KeepAlive
 from copilot_runtime._events import KEEP_ALIVE, Burst
 from copilot_runtime._http.streaming import AsyncStreamIterator, SyncStreamIterator
-from copilot_runtime._http.wake import Wake
 
 HANG_SECONDS = 30.0
 
@@ -210,6 +210,9 @@ class FreedLock:
 
     def release(self) -> None:
         self._lock.release()
+
+    def acquire(self, timeout: float) -> bool:
+        return self._lock.acquire(timeout=timeout)
 
 
 def test_sync_reader_close_ends_a_wait(life: Life) -> None:

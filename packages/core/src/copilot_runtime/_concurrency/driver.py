@@ -14,7 +14,6 @@ import queue
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import Any, TypeVar, cast
 
 from .framework import FrameworkContext, current_framework
@@ -24,10 +23,10 @@ from .loops import (
     create_task_threadsafe,
     in_sync_driver,
     in_sync_driver_var,
-    wake_thread,
 )
 from .process_local import ProcessLocal
 from .waiters import Notify
+from .wake import wake_relay
 from .worker_pools import HOOKS, READS, WorkerPool, current_pool, run_in_executor
 
 T = TypeVar("T")
@@ -249,7 +248,11 @@ class _RequestThread:
 
     def end(self, result: object, error: BaseException | None) -> None:
         self._outcome, self._has_ended = (result, error), True
-        wake_thread(partial(self._queue.put, None))
+        wake_relay.get().wake(self._end_work)
+
+    def _end_work(self) -> bool:
+        self._queue.put(None)
+        return False
 
     def work(self, timeout_seconds: float | None) -> tuple[Any, BaseException | None]:
         """Calls functions until the coroutine has ended, and returns how. Raises TimeoutError."""

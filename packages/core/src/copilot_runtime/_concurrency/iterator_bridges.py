@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import AsyncIterator, Awaitable, Callable
-from threading import Semaphore
 from typing import Any, Self
 
 from . import loops
 from .framework import current_framework
 from .outcome import Outcome
+from .wake import Wake
 
 _END = object()
 
@@ -157,7 +157,7 @@ class LoopIterator:
         self._loop = loop
         self._open_iterator = open_iterator
         self._is_started = self._is_closing = self._has_ended = False
-        self._delivered = Semaphore(0)
+        self._delivered = Wake()
         self._outcome: Outcome[Any] = Outcome()
         # For the loop alone:
         self._task: asyncio.Task[Any] | None = None
@@ -204,7 +204,7 @@ class LoopIterator:
             loops.create_task_threadsafe(self._loop, self._run())
         else:
             loops.call_soon_threadsafe(self._loop, self._request)
-        while not self._delivered.acquire(timeout=_POLL_SECONDS):
+        while not self._delivered.wait(_POLL_SECONDS):
             if self._loop.is_closed():
                 self._has_ended = True
                 raise RuntimeError("the event loop of this run has been closed")
@@ -224,7 +224,7 @@ class LoopIterator:
     def _request(self) -> None:
         self._is_demanded = True
         if self._has_ended:
-            loops.wake_thread(self._delivered.release)
+            self._delivered.set()
         elif self._must_cancel and not self._is_closing and self._task is not None:
             self._must_cancel = False
             self._task.cancel()
@@ -253,12 +253,12 @@ class LoopIterator:
         self._task = None
         self._has_ended = True
         if self._is_demanded:
-            loops.wake_thread(self._delivered.release)
+            self._delivered.set()
 
     def _deliver(self, item: Any) -> None:
         self._is_demanded = False
         self._outcome.result = item
-        loops.wake_thread(self._delivered.release)
+        self._delivered.set()
 
     async def _wait_for_demand(self) -> None:
         if not self._is_demanded:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .process_local import ProcessLocal, process_rlock
-from .turn_end import TurnEnd
+from .wake import wake_relay
 
 logger = logging.getLogger("copilot_runtime.loops")
 
@@ -210,11 +210,10 @@ class _BackgroundLoop:
 
     def __init__(self) -> None:
         self.ready = threading.Event()
-        self.turn_end = TurnEnd()
 
     def start(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.turn_end.watch(self.loop)
+        wake_relay.get().watch(self.loop)
         self._inbox = _create_inbox(self.loop)
         self.loop.call_soon(self.ready.set)
         try:
@@ -233,7 +232,7 @@ class _BackgroundLoop:
             except BaseException:  # the other tasks have nothing to do with it
                 logger.exception("a task raised SystemExit; the background loop keeps running")
             finally:
-                self.turn_end.end()
+                wake_relay.get().end_turn()
 
 
 _background: ProcessLocal[_BackgroundLoop] = ProcessLocal(_BackgroundLoop, _BackgroundLoop.start)
@@ -251,12 +250,3 @@ def running_background_loop() -> asyncio.AbstractEventLoop | None:
     """Returns the background loop if this process has started one."""
     background = _background.get_existing()
     return background.loop if background is not None and background.ready.is_set() else None
-
-
-def wake_thread(wake: Callable[[], object]) -> None:
-    """Calls a function that wakes a thread, and must not raise: now or, on the background loop, before that waits."""
-    background = _background.get_existing()
-    if background is None:
-        wake()
-    else:
-        background.turn_end.call(wake)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from .wake import Wake
+from .._concurrency.wake import Wake
 
 CONNECTED = b": connected\n\n"
 """A comment (WHATWG HTML, section 9.2.6): sent at once where nothing else is ready, so that the headers leave."""
