@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import subprocess
 import sys
 import threading
@@ -228,10 +229,45 @@ def test_closed_loop_frees_the_place_of_a_run_whose_end_was_being_stored(tmp_pat
     del stream
 
 
+class Outcomes(queue.SimpleQueue[str]):
+    """An ``on_run_end`` that remembers how the run ``r`` has ended."""
+
+    def __call__(self, run: EndedRun) -> None:
+        if run.run_id == "r":
+            self.put(run.outcome)
+
+
+@pytest.mark.requirement("LIMIT-01")
+def test_closed_loop_frees_the_place_of_a_run_whose_forced_end_was_being_stored(
+    forever: Forever, tmp_path: Path
+) -> None:
+    store = SlowStore(tmp_path / "threads.db")
+    engine = engine_on(store, max_runs=1)
+    engine.on_run_end = outcomes = Outcomes()
+    loop = asyncio.new_event_loop()
+
+    async def stop() -> Reader:
+        reader = Reader(await engine.run(given(forever.asynchronous)))
+        await reader.until(1)
+        (run,) = engine._runs.all()
+        run.force_stop_threadsafe()
+        await asyncio.to_thread(store.ends.wait, HANG_SECONDS)
+        return reader
+
+    reader = loop.run_until_complete(stop())
+    loop.close()
+    store.may_end.set()
+    run_begins(engine)
+    assert not engine.status().live_runs
+    assert outcomes.get(timeout=HANG_SECONDS) == "stopped"
+    assert reader.events[0]["type"] == "RUN_STARTED"
+
+
 @bounded
-async def test_end_of_a_run_whose_task_is_cancelled_while_it_is_being_stored_is_shown(tmp_path: Path) -> None:
+async def test_run_whose_task_is_cancelled_while_its_end_is_being_stored_ends_for_all(tmp_path: Path) -> None:
     store = SlowStore(tmp_path / "threads.db")
     engine = engine_on(store)
+    engine.on_run_end = outcomes = Outcomes()
     reader = Reader(await engine.run(given(answers)))
     await asyncio.to_thread(store.ends.wait, HANG_SECONDS)
     (run,) = engine._runs.all()
@@ -240,6 +276,36 @@ async def test_end_of_a_run_whose_task_is_cancelled_while_it_is_being_stored_is_
     await asyncio.wait([run._task])
     store.may_end.set()
     assert (await reader.rest())[-1]["type"] == "RUN_FINISHED"
+    assert await asyncio.to_thread(outcomes.get, timeout=HANG_SECONDS) == "finished"
+    assert outcomes.empty()
+    assert not engine.status().live_runs
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "closed"])
+def test_run_whose_end_is_being_stored_when_its_loop_is_closed_is_reported_once(
+    is_cancelled: bool, tmp_path: Path
+) -> None:
+    store = SlowStore(tmp_path / "threads.db")
+    engine = engine_on(store)
+    engine.on_run_end = outcomes = Outcomes()
+
+    async def begin() -> object:
+        stream = await engine.run(given(answers))
+        await asyncio.to_thread(store.ends.wait, HANG_SECONDS)
+        return stream
+
+    if is_cancelled:
+        stream = asyncio.run(begin())
+    else:
+        loop = asyncio.new_event_loop()
+        stream = loop.run_until_complete(begin())
+        loop.close()
+    store.may_end.set()
+    shutdown_ends_it(engine)
+    assert outcomes.get(timeout=HANG_SECONDS) == "finished"
+    assert outcomes.empty()
+    assert not engine.status().live_runs
+    del stream
 
 
 def test_closed_loop_frees_its_places_under_max_streams(forever: Forever) -> None:

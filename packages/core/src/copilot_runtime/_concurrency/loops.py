@@ -36,9 +36,11 @@ def target_loop() -> asyncio.AbstractEventLoop:
 
 
 def running_loop(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
-    """Returns ``loop`` if it runs, and otherwise the background loop."""
-    # Not the loop of this code, which may be about to end as well.
-    return loop if loop.is_running() else background_loop()
+    """Returns ``loop`` if it runs, and otherwise the background loop; always that one if this code runs on it."""
+    # Not another loop of this code, which may be about to end as well.
+    background = running_background_loop()
+    is_lasting = background is not None and is_running_on(background)
+    return loop if loop.is_running() and not is_lasting else background_loop()
 
 
 class _Inbox:

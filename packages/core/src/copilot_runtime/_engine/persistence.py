@@ -180,15 +180,19 @@ class RunPersistence:
             self._flush_outage.failed(error)
             return False
 
-    async def finish(self, writer: RunWriter, pieces: Sequence[Piece], completion: RunCompletion) -> FinishResult:
-        """Stores the end of a run, ``pieces`` being its last frames; retries for a while if the store fails."""
+    async def finish(
+        self, writer: RunWriter, pieces: Sequence[Piece], completion: RunCompletion, *, is_uncertain: bool = False
+    ) -> FinishResult:
+        """Stores the end of a run, ``pieces`` being its last frames; retries for a while if the store fails.
+
+        ``is_uncertain``: whether an earlier call of this may have stored it, or may still do so.
+        """
         if writer.flush_scheduled:  # most runs are over before their first flush
             self._cancel_flush(writer)
         if writer.existing_lock is not None and writer.existing_lock.locked():
             await self._wait_for_flush(writer)
         frames = writer.last_frames(pieces, completion.frame_count)
         began_at = time.monotonic()
-        is_uncertain = False
         while True:
             try:
                 if is_uncertain:

@@ -90,7 +90,7 @@ class Run(RunWriter):
         "_failure",
         "_feed",
         "_flush_bytes",
-        "_is_forced",
+        "_forced_end",
         "_lock",
         "_recorder",
         "_services",
@@ -150,9 +150,11 @@ class Run(RunWriter):
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
         self.take_context()
         self.started_at = time.time()
+        self._forced_end: Coroutine[Any, Any, None] | None = None
+        """What ends it in the place of its own task."""
         self.is_deleted = False
         """Whether its thread was deleted in this process."""
-        self.was_stopped = self._is_forced = False
+        self.was_stopped = False
         """Whether it ended on request, and not by its agent."""
         # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed.
         self._lock = threading.Lock()
@@ -418,13 +420,13 @@ class Run(RunWriter):
 
     def _force_stop(self) -> None:
         # Its grace after a stop and a shutdown may end in the same step of the loop.
-        if not (self.is_finished or self._is_forced):
-            self._is_forced = True
+        if not (self.is_finished or self._forced_end):
             logger.warning(
                 "agent %r did not stop in time; ending run %r without it", self.request.agent_id, self.request.run_id
             )
             self._hold_task()
-            self._context.run(loops.create_task_threadsafe, self.loop, self._end(self._ending or STOPPED_BY_USER))
+            self._forced_end = self._end(self._ending or STOPPED_BY_USER)
+            self._context.run(loops.create_task_threadsafe, self.loop, self._forced_end)
             if self._task is not None:
                 self._task.cancel()
 
@@ -434,11 +436,11 @@ class Run(RunWriter):
         """Ends a run whose event loop no longer runs, from anywhere. Its agent can no longer be cancelled."""
         self._hold_task()
         await self._end(self._ending or INTERRUPTED)
-        task = self._started_task
-        if self.loop.is_closed() and not (task is None or task.done() or self.log.ended or self._is_forced):
+        ending = self._forced_end or (self._started_task and self._started_task.get_coro())
+        if ending and self.loop.is_closed() and not self.log.ended:
             # It has begun to store the end, of which the store can tell it nothing any more.
-            with suppress(RuntimeError):  # of what wants to wait, or the loop, even so
-                task.get_coro().close()
+            with suppress(RuntimeError, ValueError):  # of what wants to wait, or the loop, or is being closed already
+                ending.close()
         # Someone else may be ending it.
         await self.wait_ended(time.monotonic() + FINISH_RETRY_SECONDS)
 
@@ -467,8 +469,7 @@ class Run(RunWriter):
         request.context._control.stop()
         if self._timers:
             self._cancel_timers()
-        is_ours = True
-        shown: Sequence[Piece] = ()
+        shown: Sequence[Piece] | None = ()  # None if somebody else shows how it ends
         try:
             was_empty = not recorder.number
             # A run that is over before it was flushed is joined once, for the store and for its readers.
@@ -489,26 +490,18 @@ class Run(RunWriter):
                     persist=not (was_empty and ending.failed),
                     frame_count=frame_count,
                 )
-                result = await services.persistence.finish(self, pieces, completion)
+                try:
+                    result = await services.persistence.finish(self, pieces, completion)
+                except (GeneratorExit, asyncio.CancelledError):
+                    # Its loop was or is being closed, and the store can tell it nothing any more.
+                    shown = None
+                    self._end_elsewhere(self._end_again(ending, pieces, completion, had_ended, has_failed))
+                    raise
             if result is FinishResult.STORED:
                 shown = pieces
-                self.was_stopped = ending.stopped and not had_ended
-                log.duplicates = recorder.duplicates
-                if completion is not None and (report := services.reporter(self)) is not None:
-                    outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
-                    loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
-            elif result is FinishResult.LEASE_LOST:
-                # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
-                services.lost(self)
-                is_ours = False
+                self._stored(ending, completion, had_ended, has_failed)
             else:
-                # The lease is left to expire: then another process reaps the run, and calls on_run_end.
-                shown = [error_frame(NOT_STORED)]
-        except (GeneratorExit, asyncio.CancelledError):
-            # Its loop was or is being closed: perhaps the store has the end, or another process reaps the run.
-            services.lost(self)
-            is_ours = False
-            raise
+                shown = self._not_stored(result)
         except Exception:
             # Nothing may leave readers waiting or the thread busy.
             logger.exception("ending run %r failed", request.run_id)
@@ -520,9 +513,53 @@ class Run(RunWriter):
         finally:
             # Before readers see the end, since a client may begin its next run as soon as it does.
             self.slot.release()
-            if is_ours:
+            if shown is not None:
                 log.pieces += shown  # which readers see with the end, so that the last chunk says that it is the last
                 services.ended(self)
+
+    def _stored(self, ending: RunEnding, completion: RunCompletion | None, had_ended: bool, has_failed: bool) -> None:
+        """Notes how the run has ended, and has it reported, now that its end is stored where it has to be."""
+        self.was_stopped = ending.stopped and not had_ended
+        self.log.duplicates = self._recorder.duplicates
+        if completion is not None and (report := self._services.reporter(self)) is not None:
+            outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
+            loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
+
+    def _not_stored(self, result: FinishResult) -> Sequence[Piece] | None:
+        """Returns what is shown in place of an end that is not stored; None if another process shows how it ends."""
+        if result is FinishResult.LEASE_LOST:
+            # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
+            self._services.lost(self)
+            return None
+        # The lease is left to expire: then another process reaps the run, and calls on_run_end.
+        return [error_frame(NOT_STORED)]
+
+    def _end_elsewhere(self, again: Coroutine[Any, Any, None]) -> None:
+        """Has the background loop end a run: its own may be about to be closed."""
+        try:
+            self._context.run(loops.create_task_threadsafe, loops.background_loop(), again)
+        except RuntimeError:  # no thread can be started
+            again.close()
+            self._services.lost(self)
+
+    async def _end_again(
+        self, ending: RunEnding, pieces: Sequence[Piece], completion: RunCompletion, had_ended: bool, has_failed: bool
+    ) -> None:
+        """Stores and shows the end of a completed run, of which it is unknown whether the store has it already."""
+        shown: Sequence[Piece] | None = [error_frame(RunEnding(AGENT_FAILED))]
+        try:
+            result = await self._services.persistence.finish(self, pieces, completion, is_uncertain=True)
+            if result is FinishResult.STORED:
+                shown = pieces
+                self._stored(ending, completion, had_ended, has_failed)
+            else:
+                shown = self._not_stored(result)
+        except Exception:
+            logger.exception("ending run %r failed", self.request.run_id)
+        finally:
+            if shown is not None:
+                self.log.pieces += shown
+                self._services.ended(self)
 
     def _describe_end(self, completion: RunCompletion, outcome: Outcome) -> EndedRun:
         request = self.request
