@@ -351,6 +351,26 @@ def test_request_body_read_that_is_cancelled_goes_on_with_the_next_one() -> None
     asyncio.run(check())
 
 
+@pytest.mark.parametrize("is_in_memory", [False, True])
+def test_request_body_that_is_here_already_is_read_once_by_threads_that_read_at_once(is_in_memory: bool) -> None:
+    """As a large one of Django's under ASGI, which is in a file that a pool thread reads."""
+    turn = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        for number in range(50):
+            turn.wait(0.001)  # gives the others theirs
+            yield b"%d " % number
+
+    async def check() -> None:
+        body = SyncBody(limits(1000), chunks(), is_local=True, is_in_memory=is_in_memory)
+        reads = [asyncio.to_thread(body.read_blocking) for _ in range(4)]
+        results = await asyncio.gather(*reads, body.read(), body.read(), return_exceptions=True)
+        assert [type(result) for result in results] == [bytes] * 6
+        assert len({id(result) for result in results}) == 1
+
+    asyncio.run(check())
+
+
 # --- functions of the application ----------------------------------------------------
 
 

@@ -343,26 +343,36 @@ class SyncBody(LimitedBody):
         super().__init__(limits)
         self._source: Iterator[bytes] = iter(chunks)
         self._read_form = read_form
-        self._is_local = is_local
+        self._lock = threading.Lock() if is_local else None
+        """Held while it is read, if several threads may read it: one that the server has received."""
         self._is_in_memory = is_in_memory
         self._watch = watch
 
     async def read(self) -> bytes:
         if self._data is not None:
             return self._data
-        if in_sync_driver() or self._is_in_memory:
-            return self._read()
-        if self._is_local:
-            return await driver.run_blocking(self._read)
-        return await driver.run_on_request_thread(self._read)
+        lock = self._lock
+        if lock is None:
+            return self._read() if in_sync_driver() else await driver.run_on_request_thread(self._read)
+        if self._is_in_memory or in_sync_driver():
+            return self._read_alone(lock)
+        return await driver.run_blocking(self._read_alone, lock)
 
     def read_blocking(self) -> bytes:
         if self._data is not None:
             return self._data
-        if in_sync_driver() or self._is_local:
+        lock = self._lock
+        if lock is not None:
+            return self._read_alone(lock)
+        if in_sync_driver():
             return self._read()
         _check_may_block()
         return driver.wait_for_request_thread(self._read)
+
+    def _read_alone(self, lock: threading.Lock) -> bytes:
+        """Reads it while other threads that want to do so wait."""
+        with lock:
+            return self._read()
 
     def _read(self) -> bytes:
         if self._data is not None:
