@@ -628,6 +628,31 @@ def test_asgi_stream_that_is_cancelled_in_its_first_turns_ends_in_an_event(turns
 
 
 @pytest.mark.requirement("STOP-07")
+@pytest.mark.parametrize("kind", ["http.request", "http.disconnect"])
+@pytest.mark.parametrize("turns", range(4))
+def test_asgi_stream_that_is_cancelled_as_its_server_says_something_ends_in_an_event(turns: int, kind: str) -> None:
+    """Unless it says that the client has disconnected."""
+
+    async def scenario() -> None:
+        agent = Waiting()
+        agent.may_begin.set()
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": agent})))
+        await until(lambda: connection.receiving == 2)
+        await settle()
+        connection.received.put_nowait({"type": kind, "body": b"", "more_body": False})
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        connection.task.cancel()
+        await asyncio.wait((connection.task,))
+        has_client = kind != "http.disconnect"
+        assert connection.is_complete or not has_client
+        assert (b"SERVER_SHUTDOWN" in connection.body) == has_client
+        agent.may_end.set()
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("STOP-07")
 @pytest.mark.parametrize("turns", range(8))
 def test_asgi_stream_that_is_cancelled_while_its_headers_are_sent_sends_no_body_without_them(turns: int) -> None:
     async def scenario() -> None:

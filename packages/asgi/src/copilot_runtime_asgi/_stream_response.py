@@ -183,8 +183,16 @@ class StreamResponse:
         """Sends the end after a cancellation, if there is one to send. Returns whether the server shuts down."""
         if not self._is_endless:
             return self._runtime.is_shutting_down
-        has_client = not self._is_stalled and (self._watcher is None or not self._watcher.done())
+        has_client = not (self._is_stalled or self._has_disconnected())
         return has_client and await send_end(self._source, self._send_rest, self._send, self._runtime)
+
+    def _has_disconnected(self) -> bool:
+        """Whether the client is known to have disconnected, also if `_received` has yet to be called."""
+        watcher = self._watcher
+        if watcher is None or not watcher.done():
+            return False
+        message = None if watcher.cancelled() or watcher.exception() else watcher.result()
+        return message is None or message["type"] == "http.disconnect"
 
     def _watch(self) -> None:
         self._watching = None
