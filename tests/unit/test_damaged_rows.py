@@ -156,8 +156,8 @@ def test_damaged_column(table: str, column: str, intact: Path, tmp_path: Path, m
         "UPDATE frames SET frames = replace(frames, 'Hello', 'Jello')",
         "DELETE FROM frames WHERE first = 2",
         "UPDATE runs SET records = CAST(replace(records, 'Hello', 'Jello') AS BLOB)",
-        "UPDATE messages SET message = replace(message, 'Hello', 'Jello')",
-        "DELETE FROM messages WHERE id = 'r1'",
+        "UPDATE messages SET message = replace(message, 'hi', 'ho')",
+        "DELETE FROM messages",
     ],
 )
 def test_damage_that_is_not_visible_in_types_is_found(statement: str, intact: Path, tmp_path: Path) -> None:

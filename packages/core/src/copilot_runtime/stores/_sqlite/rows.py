@@ -12,6 +12,7 @@ from .. import protocol as p
 from .._sql.encoding import (
     blob,
     checksum,
+    format_json,
     integer,
     parse_duplicates,
     parse_list,
@@ -19,7 +20,7 @@ from .._sql.encoding import (
     text,
 )
 from .room import StoreConnection
-from .sizes import frames_bytes, message_bytes
+from .sizes import frames_bytes, message_bytes, text_bytes
 
 T = TypeVar("T")
 
@@ -183,7 +184,9 @@ def select_duplicates(db: Db, thread: int, ordinal: int) -> frozenset[int]:
 
 def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
     """Returns the messages of a thread."""
-    [(ids,)] = db.execute("SELECT message_ids FROM threads WHERE id = ?", (thread,)).fetchall()
+    [(ids, messages_run, last_agent_event)] = db.execute(
+        "SELECT message_ids, messages_run, last_agent_event FROM threads WHERE id = ?", (thread,)
+    ).fetchall()
     stored = {
         message_id: (message, stored_checksum)
         for message_id, message, stored_checksum in db.execute(
@@ -194,7 +197,12 @@ def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
     for message_id in parse_list(ids, str):
         message, stored_checksum = stored[message_id]
         messages.append(json.loads(blob(text(message).encode(), stored_checksum)))
-    return messages
+    if not messages_run:
+        return messages
+    records = select_records(db, thread, integer(messages_run))
+    messages = p.messages_after_run(messages, records, integer(last_agent_event))
+    # Of those with the same id, the last one counts, as where they are stored.
+    return list({message["id"]: message for message in messages}.values())
 
 
 def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> int:
@@ -216,6 +224,20 @@ def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces
     replaced = {message_id: stored[message_id] for message_id in added.keys() & stored.keys()}
     db.executemany("DELETE FROM messages WHERE thread = ? AND id = ?", [(thread, message_id) for message_id in removed])
     return messages_bytes(added) - messages_bytes(removed) - messages_bytes(replaced)
+
+
+def complete_messages(db: Db, thread: int) -> int:
+    """Stores the messages of the events of a thread's run, too. Returns how many more bytes of the file they take.
+
+    Otherwise these are found when somebody looks, which requires that the run is kept.
+    """
+    messages = {message["id"]: format_json(message) for message in select_messages(db, thread)}
+    message_ids = format_json(list(messages))
+    list_bytes: int = db.execute(
+        "SELECT length(CAST(message_ids AS BLOB)) FROM threads WHERE id = ?", (thread,)
+    ).fetchone()[0]
+    db.execute("UPDATE threads SET message_ids = ?, messages_run = 0 WHERE id = ?", (message_ids, thread))
+    return store_messages(db, thread, messages, replaces=True) + text_bytes(message_ids) - list_bytes
 
 
 def messages_bytes(messages: Mapping[str, str]) -> int:

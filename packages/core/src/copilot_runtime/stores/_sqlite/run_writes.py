@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Sequence, Set
 from typing import NamedTuple, cast
 
+from ..._events import frames_of
 from .. import protocol as p
 from .._ordinals import first_ordinal
-from .._sql.encoding import FinishedRun, checksum, format_json, integer
+from .._sql.encoding import checksum, format_json, format_list, integer
 from . import rows
 from .garbage import collect, delete_frames, delete_threads
 from .message_ids import ID_COLUMNS, IdColumns, format_run, select_known, store_ids
@@ -78,7 +79,7 @@ def _take_thread(db: Db, key: p.ThreadKey) -> _Begun | None:
 
 _OF_THREAD = ", ".join(
     f"(SELECT {column} FROM threads WHERE id = thread)"
-    for column in (rows.RUNS, THREAD_BYTES, "recent_ids", "length(CAST(message_ids AS BLOB))")
+    for column in (rows.RUNS, THREAD_BYTES, "recent_ids", "length(CAST(message_ids AS BLOB))", "messages_run")
 )
 """What the end of a run needs of its thread."""
 
@@ -96,14 +97,22 @@ class PreparedEnd:
 
     def __init__(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
         self._lease, self._frames, self._completion = lease, frames, completion
-        self._run = FinishedRun.from_completion(completion)
-        messages, records = self._run.messages, self._run.records
-        self._message_ids = format_json(list(messages)) if messages else None
+        self._records = b"".join(frames_of(completion.records))
+        self._duplicates = format_list(completion.duplicates)
+        self._messages = {message["id"]: format_json(message) for message in completion.messages}
+        self._message_ids = format_json(list(self._messages)) if self._has_messages() else None
         self._ids = format_run(completion.event_messages, completion.input_messages, lease.run.ordinal)
-        self._record_bytes = run_bytes(records, self._run.duplicates, lease.run_id)
+        self._record_bytes = run_bytes(self._records, self._duplicates, lease.run_id)
         self._last = rows.Piece.from_frames(frames)
-        self.size = len(self._last.data) + len(records) + sum(map(len, messages.values()))
+        self.size = len(self._last.data) + len(self._records) + sum(map(len, self._messages.values()))
         """About how many bytes are written."""
+
+    def _has_messages(self) -> bool:
+        """Whether the run has any messages. One without leaves those that its thread has."""
+        if self._messages and b"MESSAGES_SNAPSHOT" not in self._records:  # which may be empty
+            return True
+        completion = self._completion
+        return bool(p.messages_after_run(completion.messages, completion.records, completion.last_agent_event))
 
     def write(self, db: Db, retention: Retention, now: float) -> Growth:
         """Ends the run. Raises LeaseLost if the lease does not hold any more."""
@@ -115,7 +124,7 @@ class PreparedEnd:
         if row is None:
             raise p.LeaseLost
         thread, agent_id, frames_id, count, stored_bytes, counted_bytes, started_at, *of_thread = row
-        runs, size, recent_ids, list_bytes = of_thread
+        runs, size, recent_ids, list_bytes, messages_run = of_thread
         completion = self._completion
         if not completion.persist:
             delete_frames(db, frames_id)
@@ -130,7 +139,7 @@ class PreparedEnd:
         appended = self._last if missing is self._frames else rows.Piece.from_frames(missing)
         count += appended.frames
         rows.insert_frames(db, frames_id, count, appended)
-        ordinal, run = self._lease.run.ordinal, self._run
+        ordinal = self._lease.run.ordinal
         db.execute(
             "INSERT INTO runs (thread, ordinal, run_id, agent_id, frames_id, frames, frames_bytes, raw_until,"
             " records, checksum, duplicates, has_run_error, recorded_by, bytes, started_at, ended_at,"
@@ -144,9 +153,9 @@ class PreparedEnd:
                 count,
                 stored_bytes + appended.stored_bytes,
                 now + p.RAW_RETENTION_SECONDS,
-                rows.blob_value(run.records),
-                checksum(run.records, ordinal),
-                run.duplicates,
+                rows.blob_value(self._records),
+                checksum(self._records, ordinal),
+                self._duplicates,
                 int(completion.has_run_error),
                 completion.recorded_by,
                 self._record_bytes,
@@ -161,16 +170,32 @@ class PreparedEnd:
         added += added_ids
         message_ids = self._message_ids
         if message_ids is not None:
-            added += rows.store_messages(db, thread, run.messages, replaces=runs > 0)
+            added += rows.store_messages(db, thread, self._messages, replaces=runs > 0)
             added += text_bytes(message_ids) - list_bytes
+            messages_run = ordinal
+        elif messages_run:
+            added += rows.complete_messages(db, thread)
+            messages_run = 0
         new_size = thread_bytes_of(size + added)
         # No row is returned for each run: the thread would wait for an event loop that is busy.
         updated = db.execute(
             "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
             " recent_ids = ?, ids_until = coalesce(?, ids_until),"
             " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
-            " message_ids = coalesce(?, message_ids), bytes = ? WHERE id = ?",
-            (agent_id, now, now, recent_ids, ids_until, now, message_ids, new_size, thread),
+            " message_ids = coalesce(?, message_ids), messages_run = ?, last_agent_event = ?, bytes = ? WHERE id = ?",
+            (
+                agent_id,
+                now,
+                now,
+                recent_ids,
+                ids_until,
+                now,
+                message_ids,
+                messages_run,
+                completion.last_agent_event,
+                new_size,
+                thread,
+            ),
         ).rowcount
         if not updated:
             raise ValueError("an active run without a thread")

@@ -183,6 +183,10 @@ DROP TRIGGER threads_changed;
 DROP TRIGGER threads_dropped;
 DROP TRIGGER owners_added;
 DROP TRIGGER owners_dropped;
+
+-- What ``messages`` has are those of the input of this run, which those of its events follow; if 0, they are all there.
+ALTER TABLE threads ADD COLUMN messages_run INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE threads ADD COLUMN last_agent_event INTEGER NOT NULL DEFAULT 0;
 """
 
 MIGRATIONS = (_V1, _V2, _V3, _V4, _V5)
