@@ -1693,3 +1693,39 @@ class _Changing(waiters.Waiters):
 
 def test_waiter_that_leaves_at_a_change_is_forgotten() -> None:
     _Changing().discard(print)
+
+
+def test_only_listener_is_told_what_was_added_and_several_that_something_was() -> None:
+    log, heard = RunLog(None, "r", "a"), list[Any]()
+
+    def first(*change: object) -> None:
+        heard.append(("first", *change))
+
+    def second(*change: object) -> None:
+        heard.append(("second", *change))
+
+    log.listen(first)
+    log.add_frame(b"1")
+    log.listen(second)
+    log.add_frame(b"2")
+    log.extend([b"3"])
+    log.discard(first)
+    log.discard(first)
+    log.add_frame(b"4")
+    log.discard(second)
+    log.add_frame(b"5")
+    assert heard == [("first", b"1", 1), ("first",), ("second",), ("first",), ("second",), ("second", b"4", 4)]
+    assert not log.has_waiters
+
+
+def test_listener_that_leaves_leaves_the_others() -> None:
+    log, heard = RunLog(None, "r", "a"), list[int]()
+    listeners = [lambda *_, number=number: heard.append(number) for number in range(4)]
+    for listener in listeners:
+        log.listen(listener)
+    log.discard(listeners[2])
+    log.notify()
+    log.discard(listeners[0])
+    log.discard(listeners[3])
+    log.notify()
+    assert heard == [0, 1, 3, 1]
