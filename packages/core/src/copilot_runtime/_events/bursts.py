@@ -97,7 +97,7 @@ def pack_frames(frames: Sequence[bytes]) -> bytes:
 def split_packed(data: bytes) -> list[bytes]:
     """Returns the frames of what `pack_pieces` has returned, each by itself."""
     frames = split_frames(data)
-    if b"\n\n" + _PACKED_START not in data:
+    if not data.startswith(_PACKED_START) and b"\n\n" + _PACKED_START not in data:
         return frames
     return [each for frame in frames for each in (_unpack(frame) if frame.startswith(_PACKED_START) else (frame,))]
 
