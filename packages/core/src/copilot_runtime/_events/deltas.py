@@ -9,10 +9,9 @@ makes the frames of all that have come in one step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from json.encoder import encode_basestring
-from operator import itemgetter
 from typing import Any
 
 from pydantic_core import to_json
@@ -85,9 +84,8 @@ class DeltaStream:
         "last",
         "metadata",
         "model_class",
-        "others",
         "place",
-        "read_others",
+        "plain_fields",
         "type",
     )
 
@@ -96,8 +94,7 @@ class DeltaStream:
     last: int
     """The number of the last delta."""
     delta_field: str
-    others: tuple[Any, ...]
-    read_others: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    plain_fields: dict[str, Any]
     """Set with ``model_class``."""
 
     def __init__(
@@ -120,7 +117,7 @@ class DeltaStream:
         """Frames that came while this was open, to be placed after it."""
         self.model_class: type[Any] | None = None
         """The class of the model that was the last delta, if one was. Its further models are plain deltas of the same
-        message if ``read_others``, called with their fields, returns ``others``; ``delta_field`` has their string."""
+        message if their fields are ``plain_fields`` once these have their string, which is in ``delta_field``."""
 
     def append_delta(self, number: int, event: Event, frame: bytes) -> DeltaStream:
         """Merges a delta, unless its run is not replayed. Returns this stream."""
@@ -149,8 +146,7 @@ class DeltaStream:
         if self.model_class is not model.model_class:
             self.model_class = model.model_class
             self.delta_field = model.delta_field
-            self.read_others = model.read_others
-            self.others = model.others_of(self.identity)
+            self.plain_fields = {**model.plain_fields, model.id_field: self.identity}
 
     def encode(self, deltas: Sequence[str], first: int) -> Piece:
         """Returns the frames of deltas, of which the first one has the number ``first``.
@@ -170,21 +166,15 @@ class DeltaStream:
 class DeltaModel:
     """How plain deltas are read from the models of one class: a dict of each would cost more than all the rest.
 
-    The model is a plain delta if ``read_others``, called with its fields, returns its type, its id, and a null for each
-    member that plain deltas lack.
+    The model is a plain delta if its fields are ``plain_fields``, apart from its id and its string: there is a null for
+    each member that plain deltas lack.
     """
 
     model_class: type[BaseModel]
     kind: str
     id_field: str
     delta_field: str
-    read_others: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-    type_value: Any
-    nulls: tuple[None, ...]
-
-    def others_of(self, identity: str) -> tuple[Any, ...]:
-        """Returns what ``read_others`` returns for plain deltas with an id."""
-        return (self.type_value, identity, *self.nulls)
+    plain_fields: Mapping[str, Any]
 
     @classmethod
     def of_class(cls, model: type[BaseModel]) -> DeltaModel | None:
@@ -196,12 +186,10 @@ class DeltaModel:
         if not isinstance(kind, str) or kind not in DELTA_IDS:
             return None
         own = ("type", DELTA_IDS[kind], "delta")
-        others = {name: field.keeps_null for name, field in wire.items() if field.name not in own}
-        if any(others.values()) or not fields.keys() >= set(own):
+        if any(field.keeps_null for field in wire.values() if field.name not in own) or not fields.keys() >= set(own):
             return None
-        id_field = fields[DELTA_IDS[kind]]
-        read_others = itemgetter(fields["type"], id_field, *others)
-        return cls(model, kind, id_field, fields["delta"], read_others, default, (None,) * len(others))
+        plain_fields = {**dict.fromkeys(wire), fields["type"]: default}
+        return cls(model, kind, fields[DELTA_IDS[kind]], fields["delta"], plain_fields)
 
 
 class _DeltaModels(dict[type, "DeltaModel | None"]):

@@ -233,28 +233,31 @@ class RunRecorder(ProtocolState):
         The event loop gets a turn before the frames that have not been drained yet have much more than ``max_bytes``.
         Raises InvalidEventError at the first event that clients would reject.
         """
-        append, plain_size = self._deltas.append, PLAIN_SIZE
+        deltas, plain_size = self._deltas, PLAIN_SIZE
         # What `feed` does, in one piece, for further deltas of the same message: every call counts here.
         expected: object = _NO_STREAM
         kind = id_member = identity = delta_field = ""
-        model_class = others = None
-        read_others: Callable[[Mapping[str, Any]], object] = len
+        model_class: Any = None
+        plain_fields: Any = None
         frame_size = 0
         until_turn = max_bytes
         async for event in events:
             try:
-                if expected is self._stream and (
-                    event["type"] == kind
-                    and event[id_member] == identity
-                    and len(event) == plain_size
-                    and type(delta := event["delta"]) is str
-                    if type(event) is dict
-                    else type(event) is model_class
-                    and read_others(fields := event.__dict__) == others
-                    and type(delta := fields[delta_field]) is str
-                    and not event.__pydantic_extra__
-                ):
-                    append(delta)
+                if type(event) is dict:
+                    delta = (
+                        event["delta"]
+                        if event["type"] == kind and event[id_member] == identity and len(event) == plain_size
+                        else None
+                    )
+                elif type(event) is model_class:
+                    fields = event.__dict__
+                    delta = plain_fields[delta_field] = fields[delta_field]
+                    if fields != plain_fields or event.__pydantic_extra__:
+                        delta = None
+                else:
+                    delta = None
+                if type(delta) is str and expected is self._stream:
+                    deltas.append(delta)
                     until_turn -= frame_size + len(delta)  # whether or not they have been drained meanwhile
                     if until_turn > 0:
                         continue
@@ -272,11 +275,11 @@ class RunRecorder(ProtocolState):
             if stream is None:
                 expected = _NO_STREAM
             else:
-                expected, identity, frame_size, deltas = stream, stream.identity, stream.frame_size, stream.type
-                kind, id_member = deltas.kind, deltas.id_member
+                expected, identity, frame_size = stream, stream.identity, stream.frame_size
+                kind, id_member = stream.type.kind, stream.type.id_member
                 model_class = stream.model_class
                 if model_class is not None:
-                    read_others, others, delta_field = stream.read_others, stream.others, stream.delta_field
+                    plain_fields, delta_field = stream.plain_fields, stream.delta_field
 
     def _find_delta(self, event: Any) -> tuple[DeltaStream, str] | None:
         """Returns what a plain delta of something open belongs to, and its string; None for all other events."""
@@ -292,7 +295,8 @@ class RunRecorder(ProtocolState):
                 if stream.type.kind != model.kind:
                     return None
                 stream.expect(model)
-                if stream.read_others(fields) == stream.others and not event.__pydantic_extra__:
+                stream.plain_fields[model.delta_field] = delta
+                if fields == stream.plain_fields and not event.__pydantic_extra__:
                     return (stream, delta) if type(delta) is str else None
         except Exception:  # of members that no delta has
             return None
