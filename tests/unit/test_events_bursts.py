@@ -54,7 +54,12 @@ def test_burst_is_the_frames_of_its_deltas(some: list[str], first: int, times: i
 def test_what_is_packed_is_unpacked_to_the_same_frames(some: list[str], first: int, times: int) -> None:
     alone = b'id: 1.0\ndata: {"type":"RUN_STARTED","threadId":"[t]","runId":"r"}\n\n'
     some_burst = burst(some * times, first)
-    orders: list[list[Piece]] = [[alone, some_burst], [some_burst, alone], [some_burst], [alone, burst(["x"] * 100)] * 2]
+    orders: list[list[Piece]] = [
+        [alone, some_burst],
+        [some_burst, alone],
+        [some_burst],
+        [alone, burst(["x"] * 100)] * 2,
+    ]
     for pieces in orders:
         assert split_packed(pack_pieces(pieces)) == split_pieces(pieces)
         frames = Frames(pieces, len(split_pieces(pieces)))
