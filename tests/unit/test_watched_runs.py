@@ -200,6 +200,32 @@ async def test_follower_goes_on_when_the_store_reports_that_it_is_back(
 
 
 @bounded
+async def test_follower_goes_on_when_the_store_reports_a_change_while_it_fails(
+    make: Callable[..., Engine], notifications: Notifications
+) -> None:
+    """As one does that is back: what was asked before may still be about to fail."""
+    here = make()
+    store = FaultyStore(make().store)
+    there = engine_on(store)  # type: ignore[arg-type]
+    agent = Gated(5)
+    own = Reader(await here.run(given(agent)))
+    await own.until(2)
+    joined = Reader(await there.connect(THREAD, None))
+    await joined.until(2)
+    store.hang("follow")
+    agent.allow(3)
+    await asyncio.to_thread(store.hanging.acquire)
+    await own.until(5)
+    notifications.notify(None, THREAD)
+    store.work()
+    await joined.until(5)
+    agent.allow(2)
+    await joined.rest()
+    await own.rest()
+    assert joined.frames == own.frames
+
+
+@bounded
 async def test_watch_of_a_closed_event_loop_ends(make: Callable[..., Engine], notifications: Notifications) -> None:
     here, there = make(), make()
     own = Reader(await here.run(given(Gated())))

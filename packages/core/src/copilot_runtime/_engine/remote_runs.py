@@ -177,9 +177,8 @@ class RemoteRunFollower:
             while fetches.due:
                 due, fetches.due = fetches.due, set()
                 logs = [log for log in due if log in self._read_at and log not in self._reaping]
-                remote = [log for log in logs if not self._copy_local(log, loop)]
-                if remote and not await self._fetch(remote, loop):
-                    break  # what is still due comes with the next poll
+                if remote := [log for log in logs if not self._copy_local(log, loop)]:
+                    await self._fetch(remote, loop)
         finally:
             fetches.is_running = False
 
@@ -202,8 +201,8 @@ class RemoteRunFollower:
                 return True
         return False  # its end is in the store
 
-    async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> bool:
-        """Fills logs. Returns whether the store works."""
+    async def _fetch(self, logs: list[RunLog], loop: asyncio.AbstractEventLoop) -> None:
+        """Fills logs, unless the store fails."""
 
         def follow(log: RunLog) -> RunUpdate | None:
             if log.run is None:
@@ -229,9 +228,8 @@ class RemoteRunFollower:
         except Exception as error:
             # Readers get keep-alives meanwhile, and what they missed once the store works again.
             self._fetch_outage.failed(error)
-            return False
-        self._fetch_outage.recovered()
-        return True
+        else:
+            self._fetch_outage.recovered()
 
     async def _reap(self, log: RunLog, run: RunKey) -> None:
         try:
