@@ -39,7 +39,7 @@ def find_grouping(store: RunStore) -> GroupingStore | None:
 
 
 PATIENT_SECONDS = 1.0
-"""The beginning and the end of a run that lasts this long may wait for others."""
+"""The end of a run that lasted this long may wait for other changes: a shorter one would take much longer."""
 
 PAUSE_SECONDS = 0.02
 """How long after a call of the store the next one begins if all that waits for it may wait."""
@@ -52,26 +52,22 @@ class StoreWrites:
     """Writes beginnings and ends of runs: all that come while the store writes the ones before go into its next call.
 
     One call then costs one hop to a pool thread, one hop back, and one transaction, however many runs it concerns.
-    Where long runs begin and end one after the other, calls are a little apart, so that each is for several of them.
+    Where long runs end one after the other, the ends wait a little for each other, or for a run that begins: that never
+    waits, since somebody waits for its first event.
     """
 
     def __init__(self, store: GroupingStore, waits: StoreQueue) -> None:
         self._store = store
         self._waits = waits
-        self._long_share = 0.0
-        """How many of the runs that have ended lately were long: 1 if all were."""
         self._queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopQueue] = weakref.WeakKeyDictionary()
 
     async def begin(self, run: NewRun) -> Result:
         """Begins a run, from an event loop. Returns and raises what the store does."""
-        # Nobody knows how long it will last: as those that have ended, most of the time.
-        return await self._write(run, is_patient=self._long_share > 0.5)
+        return await self._write(run, is_patient=False)
 
     async def end(self, end: RunEnd, lasted: float) -> None:
         """Does the same with the end of a run that was active for this many seconds."""
-        is_long = lasted >= PATIENT_SECONDS
-        self._long_share += (is_long - self._long_share) / 8
-        await self._write(end, is_patient=is_long)
+        await self._write(end, is_patient=lasted >= PATIENT_SECONDS)
 
     async def _write(self, change: Change, *, is_patient: bool) -> Result:
         loop = asyncio.get_running_loop()
