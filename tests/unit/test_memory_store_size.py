@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
-from copilot_runtime._events import RunRecorder
+from copilot_runtime._events import InputEcho, InputMessages, RunRecorder
 from copilot_runtime.stores import MemoryStore
 from copilot_runtime.stores.protocol import Batch, NewRun, RunCompletion, RunStarted, ThreadKey
 from copilot_runtime.testing._factories import append_one, begin
@@ -52,6 +52,23 @@ def play(store: MemoryStore, key: ThreadKey, events: Iterable[Event], body: byte
     store.finish(started.lease, recorder.drain(), completion)
 
 
+def play_as_sent(
+    store: MemoryStore, key: ThreadKey, run_id: str, messages: list[Mapping[str, Any]], words: int = 2
+) -> list[bytes]:
+    """Stores a run whose RUN_STARTED repeats its body as it was sent. Returns its frames."""
+    data = body(messages)
+    started = store.begin(NewRun(thread=key, run_id=run_id, agent_id="a", size=len(data)))
+    assert isinstance(started, RunStarted)
+    ids = tuple(sent["id"] for sent in messages)
+    recorder = RunRecorder(ordinal=started.lease.run.ordinal, input_echo=lambda: InputEcho(data, ids))
+    for event in said(words, f"answer-{run_id}"):
+        recorder.feed(event)
+    frames = recorder.drain()
+    sent = InputMessages({"messages": messages}, data)
+    store.finish(started.lease, frames, RunCompletion.from_recorder(recorder, sent, recorder.number))
+    return list(frames)
+
+
 def message(number: int, content: Any = "Hello", **members: Any) -> Mapping[str, Any]:
     return {"id": f"message-{number}", "role": "user", "content": content, **members}
 
@@ -79,6 +96,11 @@ def nested(depth: int) -> Any:
     for _ in range(depth):
         value = [value]
     return value
+
+
+def long_conversations(store: MemoryStore) -> None:
+    for number in range(100):
+        play_as_sent(store, key(number), "r", [message(at, f"{at} of {number} " * 20) for at in range(20)])
 
 
 def small_threads(store: MemoryStore) -> None:
@@ -218,6 +240,7 @@ def a_run_without_messages_after_a_large_one(store: MemoryStore) -> None:
 
 
 CONTENTS: list[Callable[[MemoryStore], None]] = [
+    long_conversations,
     small_threads,
     small_threads_of_many_users,
     a_long_answer,
@@ -287,3 +310,36 @@ def test_max_bytes_counts_names_that_replace_names_in_any_alphabet() -> None:
         to_json(name)  # as for a response: CPython keeps what was encoded, with the string
     store.update(key(1), name="")
     assert store._table.size == before
+
+
+@pytest.mark.parametrize("length", [1, 100_000])
+@pytest.mark.parametrize("words", [1, 20_000])
+def test_long_input_is_kept_once(length: int, words: int) -> None:
+    store = MemoryStore(max_runs_per_thread=1)
+    first = [message(1, "x" * length)]
+    frames = play_as_sent(store, key(), "r1", first, words)
+    answer = {"id": "answer-r1", "role": "assistant", "content": "word " * words}
+    thread = store._table.by_key[key()]
+
+    def check(expected: list[Mapping[str, Any]], frames: list[bytes]) -> None:
+        assert store.messages(key()) == expected
+        ordinal = thread.ordinal
+        assert list(store.read(key(), raw_ordinal=ordinal).runs[-1].raw or ()) == frames
+        assert store._table.size == thread.size == thread.measured_size()
+
+    check([*first, answer], frames)
+    if length > 1 and words == 1:
+        assert thread.size // length == 1
+    exported = store.export_thread(key())
+    assert exported is not None
+    assert exported.messages == [*first, answer]
+
+    second = [*first, answer, message(2, "y" * length)]
+    frames = play_as_sent(store, key(), "r2", second)  # in place of the first run
+    last = {"id": "answer-r2", "role": "assistant", "content": "word word "}
+    check([*second, last], frames)
+    play(store, key(), [STARTED, FINISHED])  # which has no messages
+    assert store.messages(key()) == [*second, last]
+    assert store._table.size == thread.size == thread.measured_size()
+    store._table.drop_raw_frames(next(iter(store._table.raw)))
+    assert store._table.size == thread.size == thread.measured_size()

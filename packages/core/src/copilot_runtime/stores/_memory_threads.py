@@ -21,6 +21,7 @@ from .._events import (
     InputMessages,
     Piece,
     as_frames,
+    decode,
     frames_after,
     frames_of,
     pack_frames,
@@ -44,6 +45,9 @@ _NO_PIECES: list[Piece] = []
 """Of runs that have none, as most while they are active: one for all, and never changed."""
 _NO_IDS: Set[str] = frozenset()
 _DUPLICATE_BYTES = 80  # a number and its place in a set
+
+_LONG_INPUT = 1024
+"""An input of this many bytes or more is kept once, in the RUN_STARTED of the run."""
 
 
 def frames_size(frames: Sequence[bytes]) -> int:
@@ -123,6 +127,7 @@ class StoredRun(CompactedFrames):
         "has_run_error",
         "ordinal",
         "raw",
+        "raw_start",
         "recorded_by",
         "run_id",
         "size",
@@ -142,6 +147,10 @@ class StoredRun(CompactedFrames):
         self.has_run_error = completion.has_run_error
         self.was_stopped = completion.was_stopped
         self.recorded_by = completion.recorded_by
+        self.raw_start = 0
+        """How many of its first frames are not in `raw`, since they are the same."""
+        if frames and raw and len(first := frames[0]) >= _LONG_INPUT and _has_much_of(first, raw):
+            raw, self.raw_start = raw[len(first) :], 1
         self.raw = raw
         """Its frames as they were sent, packed, until they expire.
 
@@ -159,7 +168,7 @@ class StoredRun(CompactedFrames):
 
     def raw_frames(self) -> list[bytes] | None:
         """Returns the frames as they were sent; None if they have expired."""
-        return None if self.raw is None else split_packed(self.raw)
+        return None if self.raw is None else [*self.frames[: self.raw_start], *split_packed(self.raw)]
 
     def drop_raw(self) -> int:
         """Drops the frames as they were sent, and returns by how much that changes `size`."""
@@ -178,6 +187,11 @@ class StoredRun(CompactedFrames):
         return size if self.raw is None else size + _raw_size(self.raw, self.duplicates)
 
 
+def _has_much_of(first: bytes, raw: bytes) -> bool:
+    """Returns whether a run begins with a frame that is much of it: to be kept without it, it has to be copied."""
+    return 4 * len(first) >= len(raw) and raw.startswith(first)
+
+
 def _raw_size(raw: bytes, duplicates: Set[int]) -> int:
     if not duplicates:
         return len(raw)
@@ -185,17 +199,38 @@ def _raw_size(raw: bytes, duplicates: Set[int]) -> int:
 
 
 _NO_MESSAGES = b"[]"
+_OF_INPUT = b""
+"""In place of messages that are in the RUN_STARTED of their run."""
 _NEW_THREAD_BYTES = _THREAD_BYTES + len(_NO_MESSAGES)
 
 
 def messages_data(completion: p.RunCompletion) -> bytes | None:
-    """Returns the messages of a run's input as JSON, a list or the whole input; None if the run has no messages."""
+    """Returns the messages of a run's input as JSON, a list or the whole input; None if the run has no messages.
+
+    Nothing is returned of a long input that is in the run's RUN_STARTED as well.
+    """
     messages = completion.messages
-    if isinstance(messages, InputMessages) and messages.data is not None:
-        return messages.data
+    if isinstance(messages, InputMessages) and (data := messages.data) is not None:
+        return _OF_INPUT if len(data) >= _LONG_INPUT and _begins_with(completion, data) else data
     if not messages and not p.messages_after_run((), completion.records, completion.last_agent_event):
         return None
     return encode_messages(messages)
+
+
+def _begins_with(completion: p.RunCompletion, run_input: bytes) -> bool:
+    """Returns whether the first event of a run has an input, as the last of its members."""
+    frames = frames_of(completion.records)
+    if not frames:
+        return False
+    end = b"}\n\n"
+    start = len(frames[0]) - len(end) - len(run_input)
+    name = b'"input":'
+    return (
+        start > len(name)
+        and frames[0].startswith(name, start - len(name))
+        and frames[0].startswith(run_input, start)
+        and frames[0].endswith(end)
+    )
 
 
 def encode_messages(messages: Sequence[Mapping[str, Any]]) -> bytes:
@@ -212,14 +247,14 @@ class Messages(NamedTuple):
     """The messages of a thread, as it keeps them: those of the input of a run; those of its events follow them."""
 
     data: bytes
-    """The former as `messages_data` returns them."""
+    """The former as `messages_data` returns them; `_OF_INPUT` for those in the RUN_STARTED of ``run``."""
     run: StoredRun | None
     last_agent_event: int
 
     def decode(self) -> list[dict[str, Any]]:
         """Returns the messages in wire form."""
         records = () if self.run is None else self.run
-        kept = json.loads(self.data)
+        kept = json.loads(self.data) if self.data or self.run is None else decode(self.run.frames[0])["input"]
         messages = kept["messages"] if isinstance(kept, dict) else kept
         return p.messages_after_run(messages, records, self.last_agent_event)
 
