@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict, Unpack
 
 from copilot_runtime import CopilotHandler, CopilotRuntime, CorsConfig, RuntimeHooks
-from copilot_runtime.adapters import FrameworkContext, HandlerOptions, build_handler
+from copilot_runtime.adapters import FrameworkContext, HandlerOptions, KeptResults, build_handler
 
 from ._app import to_asgi
 from ._asgi_types import ASGIApp, Receive, Scope, Send
@@ -66,18 +66,20 @@ class CopilotMiddleware:
         self._copilot_app = to_asgi(handler, framework=framework)
         self._runtime = handler.runtime
         self._prefix = path.rstrip("/")
+        self._is_for_runtime = KeptResults(self._is_target_of_runtime, size=lambda target: sum(map(len, target)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves the runtime's requests, and passes all others on to the application."""
-        if scope["type"] == "lifespan":
-            await share_lifespan(self._app, self._runtime, scope, receive, send)
-        elif scope["type"] == "http" and self._is_for_runtime(scope):
+        kind = scope["type"]
+        if kind == "http" and self._is_for_runtime[scope["path"], scope.get("root_path", "")]:
             await self._copilot_app(scope, receive, send)
+        elif kind == "lifespan":
+            await share_lifespan(self._app, self._runtime, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _is_for_runtime(self, scope: Scope) -> bool:
-        path, root_path = scope["path"], scope.get("root_path", "")
+    def _is_target_of_runtime(self, target: tuple[str, str]) -> bool:
+        path, root_path = target
         # Servers differ in whether the path includes the root path.
         return self._is_below(path) or bool(root_path and self._is_below(path.removeprefix(root_path)))
 
