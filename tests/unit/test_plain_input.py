@@ -194,6 +194,7 @@ INPUTS = objects(
 @given(st.lists(MESSAGES, max_size=2), st.integers(0, 5))
 def test_texts_are_no_messages_that_the_validator_refuses(others: list[Any], place: int) -> None:
     many: list[Any] = [{"id": f"m{at}", "role": "user", "content": "x"} for at in range(5)]
+    assert not plain_input._are_texts(others) or plain_input._are_messages(others)
     assert plain_input._are_texts(many)
     many[place:place] = others
     assert not plain_input._are_texts(many) or plain_input._are_messages(many)
@@ -235,6 +236,28 @@ def test_plain_input_of_texts_is_known_to_have_no_tool_calls() -> None:
     assert parsed.parts == 0
     with pytest.raises(InvalidRunInput, match="messages: has 500 items"):
         parse_input(json.dumps({**PLAIN, "messages": texts * 100}).encode(), InputLimits(max_messages=499))
+
+
+@given(INPUTS)
+def test_usual_input_is_none_that_the_validator_refuses(wire: dict[str, Any]) -> None:
+    assert not plain_input._is_usual(wire) or plain_input._is_input(wire)
+
+
+USUAL = {**PLAIN, "state": {}, "tools": [], "context": [], "forwardedProps": {"n": 1}}
+
+
+def test_usual_input_has_any_state() -> None:
+    assert plain_input._is_usual(USUAL)
+    assert plain_input._is_usual({**USUAL, "state": [None], "forwardedProps": None})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"tools": [TOOL]}, {"tools": ()}, {"context": None}, {"context": {}}, {"threadId": 1}, {"runId": None}, {"x": 1}],
+)
+def test_usual_input_has_nothing_else(other: Mapping[str, Any]) -> None:
+    assert not plain_input._is_usual({**USUAL, **other})
+    assert not plain_input._is_usual({name: value for name, value in USUAL.items() if name not in other} | {"y": []})
 
 
 @given(INPUTS)
