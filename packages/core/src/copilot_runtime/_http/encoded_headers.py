@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .._slot_setters import slot_setters
 from .headers import Headers
 from .kept_results import KeptResults, kept_by_names
-
-_set = object.__setattr__
 
 
 def decode_headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -56,8 +55,8 @@ class _EncodedHeaders(Headers):
     _names: tuple[str, ...]
 
     def __init__(self, fields: dict[bytes, bytes], names: tuple[str, ...]) -> None:
-        _set(self, "_fields", fields)
-        _set(self, "_names", names)
+        _set_fields(self, fields)
+        _set_names(self, names)
 
     def __getattr__(self, name: str) -> Any:
         """Called for what is not there yet, and is rarely needed: the fields as text, by name and as pairs."""
@@ -68,7 +67,7 @@ class _EncodedHeaders(Headers):
             value = tuple(self._by_name().items())
         else:
             return super().__getattribute__(name)  # which raises, with the names of the attribute and of the class
-        _set(self, name, value)
+        object.__setattr__(self, name, value)
         return value
 
     def _by_name(self) -> dict[str, str]:
@@ -89,3 +88,6 @@ class _EncodedHeaders(Headers):
         if value is None:
             raise KeyError(name.lower())
         return value
+
+
+_set_fields, _set_names = slot_setters(_EncodedHeaders)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from pydantic_core import to_json
 
+from .._slot_setters import slot_setters
 from .._strict_json import loads
 from .body import BodyLimit, BodyTooLarge, RequestBody
 from .form import FormPart
@@ -59,16 +60,15 @@ class Request:
         body_limit: int | None = None,
         native: Any = None,
     ) -> None:
-        assign = object.__setattr__
-        assign(self, "method", method)
-        assign(self, "path", path)
-        assign(self, "query_string", query_string)
-        assign(self, "headers", headers if isinstance(headers, Headers) else Headers(headers))
-        assign(self, "_body", body)
-        assign(self, "root_path", root_path)
-        assign(self, "_form", form)
-        assign(self, "body_limit", body_limit)
-        assign(self, "native", native)
+        _set_method(self, method)
+        _set_path(self, path)
+        _set_query_string(self, query_string)
+        _set_headers(self, headers if isinstance(headers, Headers) else Headers(headers))
+        _set_root_path(self, root_path)
+        _set_body_limit(self, body_limit)
+        _set_native(self, native)
+        _set_body(self, body)
+        _set_form(self, form)
 
     @property
     def body(self) -> bytes:
@@ -116,7 +116,7 @@ class Request:
         if not isinstance(body, bytes):
             data = body.close()
             if data is not None:  # which a run keeps with its request, but not what has read it
-                object.__setattr__(self, "_body", data)
+                _set_body(self, data)
 
     @property
     def is_body_read(self) -> bool:
@@ -148,6 +148,19 @@ class Request:
             "form": self.form,
         }
         return type(self)(**(members | changes))
+
+
+(
+    _set_method,
+    _set_path,
+    _set_query_string,
+    _set_headers,
+    _set_root_path,
+    _set_body_limit,
+    _set_native,
+    _set_body,
+    _set_form,
+) = slot_setters(Request)
 
 
 def _parse_length(text: str) -> int:
@@ -187,10 +200,9 @@ class Response:
         if not isinstance(body, (bytes, EventStream)):
             raise TypeError(f"Response(body=...): must be bytes or an EventStream, not {type(body).__name__}")
         fields.check_sendable()
-        assign = object.__setattr__
-        assign(self, "status", status)
-        assign(self, "headers", fields)
-        assign(self, "body", body)
+        _set_status(self, status)
+        _set_fields(self, fields)
+        _set_content(self, body)
 
     @classmethod
     def json(cls, data: Any, status: int = 200, headers: HeadersLike = ()) -> Self:
@@ -234,10 +246,9 @@ class Response:
     def _of_checked(cls, status: int, headers: Headers, body: EventStream) -> Self:
         """Returns a response of what is known to be sendable, without another look at it."""
         response = object.__new__(cls)
-        assign = object.__setattr__
-        assign(response, "status", status)
-        assign(response, "headers", headers)
-        assign(response, "body", body)
+        _set_status(response, status)
+        _set_fields(response, headers)
+        _set_content(response, body)
         return response
 
     def _begin_stream(self, stream: EventStream) -> Self:
@@ -250,3 +261,6 @@ class Response:
         """Releases a streamed body that will not be sent."""
         if isinstance(self.body, EventStream):
             self.body.close()
+
+
+_set_status, _set_fields, _set_content = slot_setters(Response)

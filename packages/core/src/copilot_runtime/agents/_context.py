@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._concurrency import driver
+from .._slot_setters import slot_setters
 from .._users import User
 
 if TYPE_CHECKING:  # only passed on: agents do not depend on the HTTP types
@@ -82,21 +83,46 @@ class RunContext:
     open_interrupts: Mapping[str, Mapping[str, Any]] | None = None
     _control: RunControl = dataclasses.field(default_factory=RunControl, repr=False, compare=False)
 
+    @staticmethod
+    def _of(
+        request: Request | None,
+        headers: Mapping[str, str],
+        user: User | None,
+        body: Mapping[str, Any],
+        debug: bool,
+        open_interrupts: Mapping[str, Mapping[str, Any]] | None,
+        control: RunControl,
+    ) -> RunContext:
+        """Returns a context of all that it has, in half the time: each run has one or two."""
+        context = object.__new__(RunContext)
+        _set_request(context, request)
+        _set_headers(context, headers)
+        _set_user(context, user)
+        _set_body(context, body)
+        _set_debug(context, debug)
+        _set_open_interrupts(context, open_interrupts)
+        _set_control(context, control)
+        return context
+
     def _without_request(self) -> RunContext:
         """Returns what the engine needs of a context: without the request, and what has been made of it."""
-        return RunContext(
-            headers=_NO_MEMBERS,
-            user=self.user,
-            body=_NO_MEMBERS,
-            debug=self.debug,
-            open_interrupts=self.open_interrupts,
-            _control=self._control,
-        )
+        return self._of(None, _NO_MEMBERS, self.user, _NO_MEMBERS, self.debug, self.open_interrupts, self._control)
 
     @property
     def stop_requested(self) -> bool:
         """Whether the run is being stopped; for agents that cannot be interrupted."""
         return self._control.is_stopping
+
+
+(
+    _set_request,
+    _set_headers,
+    _set_user,
+    _set_body,
+    _set_debug,
+    _set_open_interrupts,
+    _set_control,
+) = slot_setters(RunContext)
 
 
 async def resolve_for_run(setting: Any, context: RunContext | None) -> Any:

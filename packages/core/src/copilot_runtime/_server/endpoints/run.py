@@ -18,7 +18,7 @@ from ..._http.headers import Headers
 from ..._http.streaming import EventStream
 from ..._http.types import Response
 from ...agents._base import agent_headers, clone_agent
-from ...agents._context import RunContext
+from ...agents._context import RunContext, RunControl
 from ...agents._history import history_function
 from ...agents._json_body import JSONBody
 from ...middleware._generative_ui_names import asks_for_user_interfaces
@@ -186,14 +186,15 @@ def _run_request(context: EndpointContext, agent: Any, parsed: ParsedInput) -> R
 
 
 def _run_context(context: EndpointContext, agent: Any, parsed: ParsedInput) -> RunContext:
-    forwarded = context.runtime.select_headers(context.request.headers)
-    return RunContext(
-        request=context.request,
-        headers=merge_headers(forwarded, agent_headers(agent)),
-        user=context.user,
-        body=JSONBody(parsed.agent_body),  # a copy of the agent's own, which few agents need
-        debug=context.runtime.debug,
-        open_interrupts=_NONE_OPEN,
+    request, runtime = context.request, context.runtime
+    return RunContext._of(
+        request,
+        merge_headers(runtime.select_headers(request.headers), agent_headers(agent)),
+        context.user,
+        JSONBody(parsed.agent_body),  # a copy of the agent's own, which few agents need
+        runtime.debug,
+        _NONE_OPEN,
+        RunControl(),
     )
 
 
