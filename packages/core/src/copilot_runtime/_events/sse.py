@@ -45,7 +45,7 @@ def encode(event: Mapping[str, Any]) -> bytes:
 
 def with_member(event: bytes, name: bytes, value: bytes) -> bytes:
     """Returns an event with a further member, both as one line of JSON."""
-    return b'%b,"%b":%b}' % (event[:-1], name, value)
+    return b"".join((event[:-1], b',"', name, b'":', value, b"}"))
 
 
 def encode_parsed(value: Mapping[str, Any]) -> bytes:
