@@ -11,7 +11,7 @@ from typing import Any
 from copilot_runtime.adapters import AsyncStreamIterator, FirstStep, StreamSource, awaited
 
 from ._asgi_types import Send
-from ._current_task import swap_current_task
+from ._current_task import get_current_task, set_current_task, unset_current_task
 
 _DONE = object()
 """What no awaitable signals."""
@@ -122,7 +122,8 @@ class PushedStream(AsyncStreamIterator):
             return
         # What `send` itself causes, even by way of another stream, comes after the message that it is sending.
         self._pushing_context = None
-        current = swap_current_task(loop, self._task)
+        current = get_current_task(loop)
+        set_current_task(loop, self._task)
         try:
             if chunk is None:  # such as for what another thread has added
                 self._mark_pushed()
@@ -146,7 +147,10 @@ class PushedStream(AsyncStreamIterator):
         except BaseException as error:
             self._pushed = PushedMessage(None, error)
         finally:
-            swap_current_task(loop, current)
+            if current is None:
+                unset_current_task(loop)
+            else:
+                set_current_task(loop, current)
         self._wake()
         if self._pushed is not None:
             self._source.mark_sending()
