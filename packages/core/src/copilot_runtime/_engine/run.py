@@ -103,7 +103,6 @@ class Run(RunWriter):
         "may_be_first",
         "request",
         "slot",
-        "threads",
         "was_stopped",
     )
 
@@ -139,7 +138,6 @@ class Run(RunWriter):
         """Which part of its size its slot has counted."""
         self._services = services
         self.function = function
-        self.threads = services.threads
         self._recorder = recorder
         self._feed = _ignore_first_start(recorder.feed) if request.opening else None
         self._ending: RunEnding | None = None
@@ -159,6 +157,11 @@ class Run(RunWriter):
         # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed.
         self._lock = threading.Lock()
 
+    @property
+    def threads(self) -> AgentThreads:
+        """The OS threads of synchronous agents."""
+        return self._services.threads
+
     def take_context(self) -> None:
         """Keeps a copy of the caller's context, that of the request, for what the run starts beside its agent.
 
@@ -168,8 +171,9 @@ class Run(RunWriter):
 
     def start(self) -> None:
         """Starts the run, on its loop or, for its loop, on a worker thread."""
-        control = self.request.context._control
-        control.agent, control.loop, control.workers = self.request.agent, self.loop, self.threads
+        request = self.request
+        control = request.context._control
+        control.agent, control.loop, control.workers = request.agent, self.loop, self._services.threads
         if self.is_on_thread:
             if not self.start_on_thread():
                 loops.create_task_threadsafe(self.loop, self.execute(), after_first_step=self.after_first_step)
@@ -471,11 +475,12 @@ class Run(RunWriter):
             self._cancel_timers()
         shown: Sequence[Piece] | None = ()  # None if somebody else shows how it ends
         try:
-            was_empty = not recorder.number
             # A run that is over before it was flushed is joined once, for the store and for its readers.
             pieces, size, has_bursts, frame_count, last_agent_event, had_ended, has_failed = recorder.end(
                 ending, request.input.thread_id, log.run_id, 0 if log.pieces else FLUSH_BYTES
             )
+            # An event of the agent is its last one, or RUN_ERROR, which is not counted as one but ends the run.
+            was_empty = not (last_agent_event or had_ended)
             if ending is _RETURNED and not had_ended:
                 services.hints.ended_without_terminal_event(request.agent_id, has_events=not was_empty)
             if has_bursts:

@@ -25,9 +25,6 @@ MAX_UNCOUNTED_BYTES = 64 * 1024
 UNCOUNTED_SHARE = 16
 """And of the memory that is counted for it, which part: or many small runs would take several times what is counted."""
 
-_NONE_LARGER = MAX_UNCOUNTED_BYTES * UNCOUNTED_SHARE
-"""From which size on that part does not matter."""
-
 
 class RunLimitReached(Exception):
     """There may be no further run, by an option that is named ``setting``."""
@@ -59,17 +56,20 @@ class RunSlot:
     Attributes:
         user: the key of the run's user; None if users are not identified.
         size: how many bytes of memory are counted for the run.
-        allowance: how many bytes it may emit until these are counted.
     """
 
-    __slots__ = ("_limiter", "_replaced", "allowance", "size", "user")
+    __slots__ = ("_limiter", "_replaced", "size", "user")
 
     def __init__(self, limiter: RunLimiter, user: str | None, size: int, replaced: RunSlot | None = None) -> None:
         self._limiter: RunLimiter | None = limiter
         self._replaced = replaced
         self.user = user
         self.size = size
-        self.allowance = size // UNCOUNTED_SHARE if size < _NONE_LARGER else MAX_UNCOUNTED_BYTES
+
+    @property
+    def allowance(self) -> int:
+        """How many bytes the run may emit until these are counted."""
+        return min(self.size // UNCOUNTED_SHARE, MAX_UNCOUNTED_BYTES)
 
     def grow(self, frame_bytes: int) -> bool:
         """Counts what the run has emitted. Returns False if the run is to end, since there is too much in memory.
@@ -78,9 +78,7 @@ class RunSlot:
         """
         if self._limiter is None:
             return True
-        may_go_on = self._limiter.grow(self, EVENT_FACTOR * frame_bytes)
-        self.allowance = min(self.size // UNCOUNTED_SHARE, MAX_UNCOUNTED_BYTES)
-        return may_go_on
+        return self._limiter.grow(self, EVENT_FACTOR * frame_bytes)
 
     def add(self, size: int) -> None:
         """Counts a larger input, of a run that has not begun. Raises what `RunLimiter.acquire` raises."""

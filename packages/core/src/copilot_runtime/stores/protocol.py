@@ -266,6 +266,8 @@ class RunCompletion(NamedTuple):
             recorded_by: The version of this package that has recorded all of its frames; empty if unknown.
             frame_count: How many frames the run has; None if unknown.
         """
+        number = recorder.number if frame_count is None else frame_count
+        has_run_error = recorder.has_run_error
         # By position, since that takes a third of the time.
         return cls(
             persist,
@@ -276,11 +278,11 @@ class RunCompletion(NamedTuple):
             recorder.message_ids,
             recorder.input_ids,
             recorder.duplicates,
-            recorder.has_run_error,
+            has_run_error,
             recorded_by,
             frame_count,
             # All other runs that an agent does not end itself end with RUN_ERROR.
-            recorder.number > last_agent_event and not recorder.has_run_error,
+            number > last_agent_event and not has_run_error,
         )
 
 
