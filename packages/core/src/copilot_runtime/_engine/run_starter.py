@@ -186,7 +186,9 @@ class RunStarter:
                 lease, in_events, in_inputs = started
                 recorder = RunRecorder(
                     ordinal=lease.run.ordinal,
-                    input_echo=_Echo(request.body, in_events, in_inputs),
+                    input_echo=_NewMessagesEcho(request.body, in_events, in_inputs)
+                    if in_events or in_inputs
+                    else request.body.echo,
                     known_message_ids=in_events,
                     is_resuming=is_resuming,
                 )
@@ -300,7 +302,7 @@ async def _raise_only(errors: list[BaseException], input: Any) -> None:
     raise errors.pop()
 
 
-class _Echo:
+class _NewMessagesEcho:
     """Returns the input of a run without the messages that the thread has already, from its events or its inputs.
 
     One object, where a partial function would be three: thousands of runs may be idle.
@@ -312,16 +314,11 @@ class _Echo:
         self._body, self._in_events, self._in_inputs = body, in_events, in_inputs
 
     def __call__(self) -> InputEcho:
-        body, in_events, in_inputs = self._body, self._in_events, self._in_inputs
+        body, in_events, in_inputs = self._body, current_ids(self._in_events), current_ids(self._in_inputs)
         members = body.members
         messages = members["messages"]
-        if in_events or in_inputs:
-            in_events, in_inputs = current_ids(in_events), current_ids(in_inputs)
-            new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
-            if len(new) < len(messages):
-                members = {**members, "messages": new}
-        # Nothing needs them again before the end of the run.
-        body.forget()
-        if body.can_be_echoed and members["messages"] is messages:
-            return InputEcho(body.data, tuple([message["id"] for message in messages]))
-        return encode_echo(members)
+        new = [message for message in messages if message["id"] not in in_events and message["id"] not in in_inputs]
+        if len(new) == len(messages):
+            return body.echo()
+        body.forget()  # since nothing needs them again before the end of the run
+        return encode_echo({**members, "messages": new})

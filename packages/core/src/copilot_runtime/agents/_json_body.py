@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Self
 
 from pydantic_core import to_json
 
+from .._events import InputEcho, encode_echo
 from .._strict_json import loads
 
 KEPT_BYTES = 64 * 1024
 """A parsed body of this size or less is kept until the end of the run: parsing a larger one again takes time as well,
 but its objects would take up to 25 times the memory of its bytes for as long."""
+
+_find_id = itemgetter("id")
 
 
 class JSONBody(Mapping[str, Any]):
@@ -55,6 +59,14 @@ class JSONBody(Mapping[str, Any]):
             members = loads(self.data, check_overflow=False)
             members = self._members = without_nulls(members) if self._drop_nulls else members
         return members  # not what is there now: another thread may have had them forgotten
+
+    def echo(self) -> InputEcho:
+        """Returns the input as RUN_STARTED has it."""
+        members = self.members
+        self.forget()  # since nothing needs them again before the end of the run
+        if self.can_be_echoed:
+            return InputEcho(self.data, tuple(map(_find_id, members["messages"])))
+        return encode_echo(members)
 
     def forget(self) -> None:
         """Frees the members of a body that is large, or has little but messages: they are parsed again if needed."""
