@@ -79,7 +79,6 @@ class Run(RunWriter):
         slot: its place among the runs that may be active.
         services: what it uses.
         lease: the right to write it; None for a run on no thread, of which nothing is stored.
-        may_be_first: whether it may be the first one of its thread, which has no name then.
     """
 
     __slots__ = (
@@ -114,18 +113,19 @@ class Run(RunWriter):
         slot: RunSlot,
         services: RunServices,
         lease: Lease | None = None,
-        *,
-        may_be_first: bool = False,
     ) -> None:
         # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
         self.is_on_thread = on_thread = loops.in_sync_driver()
         """Whether a worker thread has begun it, on the background loop."""
         self.loop = loops.background_loop() if on_thread else asyncio.get_running_loop()
         if lease is None:
-            key, self._flush_bytes = None, sys.maxsize
+            self.log, self._flush_bytes = RunLog(None, request.run_id, request.agent_id), sys.maxsize
         else:
-            key, self.lease, self._flush_bytes = lease.run, lease, services.persistence.flush_bytes
-        self.log = RunLog(key, request.run_id, request.agent_id, is_starting=on_thread)
+            self.lease = lease
+            self.log = RunLog(lease.run, lease.run_id, request.agent_id)
+            self._flush_bytes = services.persistence.flush_bytes
+        if on_thread:
+            self.log.is_starting = True
         self.is_finished = self.flush_scheduled = False
         self.flushed = NOTHING_FLUSHED
         self.size = self.flushed_size = self.due_at = 0
@@ -133,7 +133,8 @@ class Run(RunWriter):
         self.existing_lock = None
         self.request = request
         self.slot = slot
-        self.may_be_first = may_be_first
+        self.may_be_first = False
+        """Whether it may be the first one of its thread, which has no name then."""
         self._counted = 0
         """Which part of its size its slot has counted."""
         self._services = services

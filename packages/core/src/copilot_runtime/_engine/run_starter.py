@@ -184,17 +184,16 @@ class RunStarter:
                 if (has_waited or loops.in_sync_driver()) and self._shutdown.refuses_runs():
                     raise ShuttingDown
                 lease, in_events, in_inputs = started
-                recorder = RunRecorder(
-                    ordinal=lease.run.ordinal,
-                    input_echo=_NewMessagesEcho(request.body, in_events, in_inputs)
-                    if in_events or in_inputs
-                    else request.body.echo,
-                    known_message_ids=in_events,
-                    is_resuming=is_resuming,
-                )
+                body = request.body
+                echo = _NewMessagesEcho(body, in_events, in_inputs) if in_events or in_inputs else body.echo
+                # By position here and below: a keyword makes a constructor take half as long again.
+                recorder = RunRecorder(lease.run.ordinal, echo, in_events)
+                if is_resuming:
+                    recorder.is_resuming = True
+                run = Run(request, function, recorder, slot, self._run_services, lease)
                 # Not much has been said on a new thread. Whether it is one is looked up once the run has ended.
-                may_be_first = self._names_threads and len(in_events) <= MAX_NEW_THREAD_MESSAGES
-                run = Run(request, function, recorder, slot, self._run_services, lease, may_be_first=may_be_first)
+                if self._names_threads and len(in_events) <= MAX_NEW_THREAD_MESSAGES:
+                    run.may_be_first = True
                 self._launch(run)
             except BaseException:
                 await self._end_unlaunched(started.lease)

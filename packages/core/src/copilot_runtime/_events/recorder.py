@@ -133,10 +133,10 @@ class RunRecorder(ProtocolState):
 
     def __init__(
         self,
-        *,
         ordinal: int | None,
         input_echo: Callable[[], InputEcho | Mapping[str, Any]] | None = None,
         known_message_ids: Set[str] = _NO_IDS,
+        *,
         is_resuming: bool = False,
     ) -> None:
         # By name, since `super` takes 50 ns longer, for each run.

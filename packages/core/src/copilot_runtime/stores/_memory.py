@@ -29,6 +29,9 @@ _CLEAR_BATCH = 200
 _MAX_FLUSH_BYTES = 64 * 1024
 _NO_IDS: Set[str] = frozenset()
 
+_new = tuple.__new__
+"""Makes the named tuples of which each run has one, in half the time that their constructors take."""
+
 
 class _ProcessState:
     """What each process has of its own."""
@@ -90,7 +93,7 @@ class MemoryStore:
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
-        key = run.thread
+        key, run_id, agent_id, size, _ = run
         event_messages = input_messages = _NO_IDS
         process = self._process.get()
         with process.lock:
@@ -106,8 +109,8 @@ class MemoryStore:
             else:
                 ordinal = thread.ordinal + 1
             self._last_token = token = self._last_token + 1
-            lease = p.Lease(p.RunKey(key, ordinal), run.run_id, token)
-            live = ActiveRun(lease, run.agent_id, run.size, time.time())
+            lease = _new(p.Lease, (_new(p.RunKey, (key, ordinal)), run_id, token))
+            live = ActiveRun(lease, agent_id, size, time.time())
             if thread is None:
                 thread = Thread(key, token, ordinal, now, live)
                 table.add(thread)
@@ -118,9 +121,9 @@ class MemoryStore:
                 event_messages, input_messages = thread.known_ids
             if table.size > table.max_bytes or len(table.by_key) > table.max_threads:
                 table.evict(thread)
-        if table.evicted and not self._has_warned:
+        if not self._has_warned and table.has_evicted:
             self._warn_evicted()
-        return p.RunStarted(lease, event_messages, input_messages)
+        return _new(p.RunStarted, (lease, event_messages, input_messages))
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         refused: dict[p.Lease, p.LeaseLost | p.RunTooLarge] = {}
@@ -136,7 +139,7 @@ class MemoryStore:
                 self._table.evict(thread)
                 if live.size > self._table.max_bytes:
                     refused[batch.lease] = p.RunTooLarge()
-        if self._table.evicted and not self._has_warned:
+        if not self._has_warned and self._table.has_evicted:
             self._warn_evicted()
         return refused
 
@@ -168,7 +171,7 @@ class MemoryStore:
                 table.remove(thread)
             if table.size > table.max_bytes or len(table.by_key) > table.max_threads:
                 table.evict(thread)
-        if table.evicted and not self._has_warned:
+        if not self._has_warned and table.has_evicted:
             self._warn_evicted()
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
@@ -261,7 +264,7 @@ class MemoryStore:
             if archived is not None:
                 stored.archived = archived
             self._table.evict(stored)
-        if self._table.evicted and not self._has_warned:
+        if not self._has_warned and self._table.has_evicted:
             self._warn_evicted()
         return True
 

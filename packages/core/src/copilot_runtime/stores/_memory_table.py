@@ -39,8 +39,8 @@ class ThreadTable:
         """The bytes that all threads take."""
         self.next_sweep = math.inf
         """Before this time by the monotonic clock, nothing expires."""
-        self.evicted = 0
-        """How many threads have been deleted to keep the limits."""
+        self.has_evicted = False
+        """Whether any thread has been deleted to keep the limits."""
         self._max_age = max_age
         self._thread_limit = _ThreadLimit(self)
         self._byte_limit = _ByteLimit(self)
@@ -140,7 +140,7 @@ class ThreadTable:
             owner = current.owner
             while limit.is_above_share(owner) and (thread := first_other(owner.idle, current)) is not None:
                 self.remove(thread)
-                self.evicted += 1
+                self.has_evicted = True
                 if not limit.is_exceeded():
                     return
             if limit is self._byte_limit:
@@ -149,7 +149,7 @@ class ThreadTable:
             if not limit.is_above_share(thread.owner):
                 thread = self._idle_thread_above_share(limit, current) or thread
             self.remove(thread)
-            self.evicted += 1
+            self.has_evicted = True
 
     def _idle_thread_above_share(self, limit: _Limit, current: Thread | None) -> Thread | None:
         """Returns the thread to delete first of owners that have more than their share."""
