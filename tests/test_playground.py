@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -125,8 +126,16 @@ def browser() -> str:
     return found
 
 
+def wanted(items: Sequence[pytest.Item]) -> str:
+    """Returns a pattern of the scenarios that tests need: one that has failed is repeated alone. Empty for all."""
+    names = {item.name for item in items}
+    if test_playground_scenarios_are_all_played.__name__ in names:
+        return ""
+    return "|".join(f"^{each}$" for each in SCENARIOS if f"{test_playground_in_a_browser.__name__}[{each}]" in names)
+
+
 @pytest.fixture(scope="module")
-def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
+def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
     folder = tmp_path_factory.mktemp("runtimes")
     (folder / "their_runtimes.py").write_text(RUNTIMES, "utf-8")
     chromium = browser()
@@ -141,7 +150,11 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
             servers.append(stack.enter_context(run_cli(*arguments, folder=folder)))
         urls = [f"http://127.0.0.1:{server.port}/" for server in servers]
         done = subprocess.run(
-            ["node", DRIVER, MODULES, AXE, chromium, *urls], capture_output=True, text=True, timeout=PATIENCE_SECONDS
+            ["node", DRIVER, MODULES, AXE, chromium, *urls],
+            env={**os.environ, "SCENARIO": wanted(request.session.items)},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         yield {line["name"]: line["error"] for line in map(json.loads, done.stdout.splitlines())}
