@@ -441,11 +441,11 @@ class Run(RunWriter):
         """Ends a run whose event loop no longer runs, from anywhere. Its agent can no longer be cancelled."""
         self._hold_task()
         await self._end(self._ending or INTERRUPTED)
-        ending = self._forced_end or (self._started_task and self._started_task.get_coro())
-        if ending and self.loop.is_closed() and not self.log.ended:
+        storing = self._forced_end or (self._started_task and self._started_task.get_coro())
+        if storing and self.loop.is_closed() and not self.log.ended:
             # It has begun to store the end, of which the store can tell it nothing any more.
             with suppress(RuntimeError, ValueError):  # of what wants to wait, or the loop, or is being closed already
-                ending.close()
+                storing.close()
         # Someone else may be ending it.
         await self.wait_ended(time.monotonic() + FINISH_RETRY_SECONDS)
 
