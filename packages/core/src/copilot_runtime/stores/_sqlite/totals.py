@@ -63,6 +63,9 @@ def _write(db: sqlite3.Connection, added: Mapping[bytes, tuple[int, int]]) -> No
 
 def _add_to_owner(db: sqlite3.Connection, owner: bytes, threads: int, size: int) -> int:
     """Adds to the totals of an owner. Returns how many more owners there are."""
+    if not threads:  # an index has them
+        db.execute("UPDATE owners SET bytes = bytes + ? WHERE owner = CAST(? AS TEXT)", (size, owner))
+        return 0
     found = db.execute(
         "UPDATE owners SET threads = threads + ?, bytes = bytes + ? WHERE owner = CAST(? AS TEXT)",
         (threads, size, owner),
