@@ -22,7 +22,7 @@ from copilot_runtime._events import (
 from copilot_runtime._events.bursts import encode_burst
 from copilot_runtime._events.frames import Frames
 from copilot_runtime.stores import MemoryStore
-from copilot_runtime.stores.protocol import RunCompletion, ThreadKey
+from copilot_runtime.stores.protocol import Batch, RunCompletion, ThreadKey
 from copilot_runtime.testing._factories import begin
 
 from .recorder_helpers import FINISHED, STARTED, text
@@ -72,7 +72,9 @@ def test_packed_burst_is_much_smaller() -> None:
     assert len(pack_pieces(pieces)) < len(join_pieces(pieces)) / 9
 
 
-@pytest.mark.parametrize("deltas", [["a"] * 2, [*["a"] * 1000, "\x7f"]], ids=["small", "separator"])
+@pytest.mark.parametrize(
+    "deltas", [["a"] * 2, [*["a"] * 1000, "\x7f"], ["a" * 1000] * 100], ids=["small", "separator", "long"]
+)
 def test_burst_that_is_not_packed_stays_as_it_is(deltas: list[str]) -> None:
     encoded = burst(deltas)
     assert encoded.packed == b""
@@ -96,3 +98,13 @@ def test_memory_store_returns_the_frames_of_a_run_that_it_keeps_packed() -> None
     store.finish(lease, Frames(pieces, len(frames)), RunCompletion.from_recorder(recorder, [], recorder.number))
     assert list(store.read(key, raw_ordinal=lease.run.ordinal).runs[-1].raw or ()) == frames
     assert store._table.size < size / 4
+
+
+@pytest.mark.parametrize("length", [1, 25, 100, 10_000])
+def test_active_run_takes_little_more_than_its_frames(length: int) -> None:
+    store = MemoryStore()
+    started = begin(store, ThreadKey("", "t"))
+    before = store._table.size
+    encoded = burst(["a" * length] * 1000)
+    store.append([Batch(started.lease, Frames([encoded], encoded.count))])
+    assert store._table.size - before < 1.3 * len(encoded)

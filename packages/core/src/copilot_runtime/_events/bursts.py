@@ -30,6 +30,9 @@ _PACKED_START = b"["
 _MIN_PACKED = 32
 """How many frames are packed at least."""
 
+_MIN_RATIO = 4
+"""How many times smaller the strings are at least than the frames. An active run keeps both: long ones just twice."""
+
 
 def encode_burst(before: str, after: str, deltas: Sequence[str], first: int) -> Burst:
     """Returns the frames of several deltas. Raises UnicodeEncodeError for half a character.
@@ -48,7 +51,7 @@ def encode_burst(before: str, after: str, deltas: Sequence[str], first: int) -> 
         data = _join(before, _DIGITS[first : first + count], after, strings).encode()
     else:
         data = "".join(_join_thousands(before, after, strings, first)).encode()
-    if count < _MIN_PACKED or text.count(_SEPARATOR) >= count:
+    if count < _MIN_PACKED or len(data) < _MIN_RATIO * len(text_data) or text.count(_SEPARATOR) >= count:
         return Burst(data, count)
     return Burst(data, count, b"%b,%b]\n\n" % (to_json((before, after, first))[:-1], text_data))
 
