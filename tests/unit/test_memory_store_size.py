@@ -343,3 +343,17 @@ def test_long_input_is_kept_once(length: int, words: int) -> None:
     assert store._table.size == thread.size == thread.measured_size()
     store._table.drop_raw_frames(next(iter(store._table.raw)))
     assert store._table.size == thread.size == thread.measured_size()
+
+
+def test_input_that_an_agent_has_elsewhere_in_its_first_event_is_not_that_of_the_run() -> None:
+    store = MemoryStore()
+    messages = [message(1, "x" * 10_000)]
+    data = to_json({"messages": messages})
+    lease = begin(store, key()).lease
+    recorder = RunRecorder(ordinal=lease.run.ordinal)
+    # As JSON, it ends like an event with this input.
+    recorder.feed({**STARTED, "input": {"messages": []}, 'other"input': json.loads(data)})
+    recorder.feed(FINISHED)
+    sent = InputMessages({"messages": messages}, data)
+    store.finish(lease, recorder.drain(), RunCompletion.from_recorder(recorder, sent, recorder.number))
+    assert store.messages(key()) == messages

@@ -218,13 +218,16 @@ def messages_data(completion: p.RunCompletion) -> bytes | None:
 
 
 def _begins_with(completion: p.RunCompletion, run_input: bytes) -> bool:
-    """Returns whether the first event of a run has an input, as the last of its members."""
+    """Returns whether the first event of a run has an input, as the last of its members, but not the first.
+
+    With the comma before it, its name cannot be the end of another one.
+    """
     frames = frames_of(completion.records)
     if not frames:
         return False
     end = b"}\n\n"
     start = len(frames[0]) - len(end) - len(run_input)
-    name = b'"input":'
+    name = b',"input":'
     return (
         start > len(name)
         and frames[0].startswith(name, start - len(name))
