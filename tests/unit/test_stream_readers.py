@@ -1695,6 +1695,46 @@ def test_waiter_that_leaves_at_a_change_is_forgotten() -> None:
     _Changing().discard(print)
 
 
+class _Abandoning(waiters.Waiters):
+    """Waiters of which the garbage collector closes a listener while another one comes or goes."""
+
+    abandoned: waiters.Listener | None = None
+    looks_before = 0
+    _kept: waiters.Listener | None = None
+
+    @property
+    def _listener(self) -> waiters.Listener | None:
+        listener, abandoned = self._kept, self.abandoned
+        if abandoned is not None:
+            self.looks_before -= 1
+            if self.looks_before < 0:
+                self.abandoned = None
+                self.discard(abandoned)
+        return listener
+
+    @_listener.setter
+    def _listener(self, listener: waiters.Listener | None) -> None:
+        self._kept = listener
+
+
+@pytest.mark.parametrize("others", range(3))
+@pytest.mark.parametrize(("comes", "looks_before"), [(True, 0), (False, 0), (False, 1)])
+def test_listener_that_is_collected_while_another_one_comes_or_goes_is_forgotten(
+    comes: bool, looks_before: int, others: int
+) -> None:
+    changing, heard = _Abandoning(), list[int]()
+    abandoned, other, *rest = [lambda number=number: heard.append(number) for number in range(2 + others)]
+    for listener in (abandoned, *rest) if comes else (abandoned, *rest, other):
+        changing.listen(listener)
+    changing.abandoned, changing.looks_before = abandoned, looks_before
+    if comes:
+        changing.listen(other)
+    else:
+        changing.discard(other)
+    changing.notify()
+    assert heard == [*range(2, 2 + others), *([1] if comes else [])]
+
+
 def test_only_listener_is_told_what_was_added_and_several_that_something_was() -> None:
     log, heard = RunLog(None, "r", "a"), list[Any]()
 

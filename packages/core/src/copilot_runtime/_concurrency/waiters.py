@@ -19,24 +19,26 @@ Reentrant, for what a signal handler or the garbage collector runs meanwhile."""
 
 
 class _Listeners:
-    """Several that are called at each change. Never changed, so that nothing has to copy them at each."""
+    """Several listeners in place of one. Never changed, so that nothing has to copy them at each change."""
 
     __slots__ = ("all",)
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.all = listeners
 
-    def __call__(self, *change: object) -> None:
-        """Says only that there was a change: what one of them causes may reach the others before."""
+    def __call__(self, *_change: object) -> None:
+        """Says only that there was a change: a later one, which one of them causes, may reach the others first."""
         for notify in self.all:
             notify()
 
 
-def _all_of(listener: Listener) -> Sequence[Listener]:
+def _split(listener: Listener | None) -> Sequence[Listener]:
+    if listener is None:
+        return ()
     return listener.all if type(listener) is _Listeners else (listener,)
 
 
-def _one_for(listeners: Sequence[Listener]) -> Listener | None:
+def _join(listeners: Sequence[Listener]) -> Listener | None:
     if len(listeners) > 1:
         return _Listeners(listeners)
     return listeners[0] if listeners else None
@@ -72,9 +74,7 @@ class Waiters:
 
     def listen(self, notify: Listener) -> None:
         """Has ``notify`` called at each change, until `discard`. It may be called once more by another thread."""
-        with _creating.get():
-            before = self._listener
-            self._listener = notify if before is None else _Listeners((*_all_of(before), notify))
+        self._change_listeners(lambda listeners: (*listeners, notify))
 
     def discard(self, notify: Notify) -> None:
         """Forgets a callback: nobody waits any more. It may be called all the same if the change comes meanwhile."""
@@ -82,12 +82,16 @@ class Waiters:
         if waiting is not None:
             waiting.discard(notify)
         if self._listener is not None:
-            with _creating.get():
+            self._change_listeners(lambda listeners: [other for other in listeners if other != notify])
+
+    def _change_listeners(self, change: Callable[[Sequence[Listener]], Sequence[Listener]]) -> None:
+        with _creating.get():
+            while True:
                 before = self._listener
-                if before == notify:
-                    self._listener = None
-                elif before is not None:
-                    self._listener = _one_for([other for other in _all_of(before) if other != notify])
+                after = _join(change(_split(before)))
+                if self._listener is before:  # and not changed by what the garbage collector has closed meanwhile
+                    self._listener = after
+                    return
 
     def notify(self) -> None:
         """Calls the callbacks that were added since the last change, and those that are called at each."""
