@@ -10,8 +10,8 @@ import sys
 import threading
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
 
 import pytest
 from hypothesis import example, given
@@ -1733,6 +1733,30 @@ def test_listener_that_is_collected_while_another_one_comes_or_goes_is_forgotten
         changing.discard(other)
     changing.notify()
     assert heard == [*range(2, 2 + others), *([1] if comes else [])]
+
+
+class _Joined(list[bytes]):
+    """Pieces of a log of which a reader on another thread begins to follow it before one is added."""
+
+    def __init__(self, join: Callable[[], object]) -> None:
+        super().__init__()
+        self._join = join
+
+    def append(self, piece: bytes) -> None:
+        self._join()
+        super().append(piece)
+
+    def __iadd__(self, pieces: Iterable[bytes]) -> Self:  # type: ignore[override]
+        self._join()
+        return super().__iadd__(pieces)
+
+
+@pytest.mark.parametrize("add", [lambda log: log.add_frame(b"1"), lambda log: log.extend([b"1"])])
+def test_listener_that_comes_as_a_frame_is_added_is_told_of_it(add: Callable[[RunLog], None]) -> None:
+    log, heard = RunLog(None, "r", "a"), list[Any]()
+    log.pieces = _Joined(lambda: log.listen(lambda *change: heard.append(change)))  # type: ignore[assignment]
+    add(log)
+    assert heard == [(b"1", 1)]
 
 
 def test_only_listener_is_told_what_was_added_and_several_that_something_was() -> None:

@@ -98,8 +98,9 @@ class RunLog(Waiters):
 
     def add_frame(self, frame: bytes) -> None:
         """Adds one frame of a run of this process: `extend` for the single events of which a paced run consists."""
-        pieces, listener = self.pieces, self._listener
+        pieces = self.pieces
         pieces.append(frame)
+        listener = self._listener  # after that, for those who look at the pieces once they listen
         if listener is not None:
             listener(frame if len(frame) <= MAX_CHUNK_BYTES else None, len(pieces))
         if self._waiting:
