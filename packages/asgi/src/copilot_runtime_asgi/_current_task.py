@@ -33,4 +33,4 @@ else:
         _current_tasks[loop] = task
 
     get_current_task, set_current_task = _current_tasks.get, _set_current_task
-    unset_current_task = _current_tasks.__delitem__
+    unset_current_task = _current_tasks.pop
