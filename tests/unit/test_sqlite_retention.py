@@ -545,6 +545,25 @@ def test_threads_are_deleted_in_the_order_in_which_their_runs_have_ended(path: P
     assert sorted(list_thread_ids(store)) == ["later 0", "later 1", T1.thread_id]
 
 
+def test_sweep_reads_only_what_is_to_be_deleted(path: Path) -> None:
+    """It is part of the beginning of a run, and a full file has millions of runs."""
+    store = SqliteStore(path, max_age_seconds=1000)
+    store_run(store, T1)
+    statements: list[str] = []
+
+    def work(db: Any) -> None:
+        db.set_trace_callback(statements.append)
+        assert not store._retention.sweep(db, 0.0)
+        db.set_trace_callback(None)
+        for sql in statements:
+            plan = " ".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}"))
+            assert "SCAN runs" not in plan, sql
+            assert "SCAN threads" not in plan, sql
+
+    store._writer.write(work)
+    assert len(statements) >= 4
+
+
 @pytest.mark.parametrize("agent_id", [None, "a"])
 @pytest.mark.parametrize("is_first", [True, False], ids=["first page", "another page"])
 def test_list_of_threads_is_a_range_of_an_index(path: Path, agent_id: str | None, is_first: bool) -> None:

@@ -42,9 +42,11 @@ class Retention(StoreLimits):
         # An expiry that is further away than any can be: the clock was set back.
         expired_runs = [
             run
-            for condition, limit in (("raw_until > 0 AND raw_until <= ?", now), ("raw_until > ?", now + _LATEST_EXPIRY))
+            for condition, limit in (("raw_until <= ?", now), ("raw_until > ?", now + _LATEST_EXPIRY))
             for run in db.execute(
-                f"SELECT thread, ordinal FROM runs WHERE {condition} ORDER BY raw_until LIMIT ?", (limit, BATCH_SIZE)
+                # The last condition is that of the index, without which all runs would be read.
+                f"SELECT thread, ordinal FROM runs WHERE {condition} AND raw_until > 0 ORDER BY raw_until LIMIT ?",
+                (limit, BATCH_SIZE),
             ).fetchall()
         ]
         for thread, ordinal in expired_runs:
