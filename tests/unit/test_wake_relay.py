@@ -13,6 +13,13 @@ from copilot_runtime._concurrency.wake import Wake, WakeRelay, WakeThread
 
 HANG_SECONDS = 30.0
 
+RELAY_SECONDS = "copilot_runtime._concurrency.wake.RELAY_SECONDS"
+
+
+@pytest.fixture(autouse=True)
+def endless_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RELAY_SECONDS, float("inf"))
+
 
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
@@ -107,6 +114,17 @@ def test_each_turn_begins_anew(loop: asyncio.AbstractEventLoop, relay: WakeRelay
     relay.end_turn()
     relay.end_turn()
     assert woken == ["a", "b"]
+
+
+def test_all_threads_are_woken_once_that_takes_long(
+    loop: asyncio.AbstractEventLoop, relay: WakeRelay, woken: Woken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would wait for threads that compute: with two of those and 50 streams, half a second in place of 0.05."""
+    wake_and_stop(loop, relay, *[woken.thread(name, passes_on=True) for name in "abcd"])
+    relay.end_turn()
+    monkeypatch.setattr(RELAY_SECONDS, 0.0)
+    relay.pass_on()
+    assert woken == ["a", "b", "c", "d"]
 
 
 def test_another_thread_wakes_at_once(loop: asyncio.AbstractEventLoop, relay: WakeRelay, woken: Woken) -> None:

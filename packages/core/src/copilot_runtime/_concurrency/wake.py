@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .process_local import ProcessLocal
+
+RELAY_SECONDS = 0.01
+"""For how long threads are woken one after another. A thread that computes has the interpreter's lock for half as long
+each time (`sys.getswitchinterval`)."""
 
 WakeThread = Callable[[], bool]
 """Wakes a thread. Returns whether that calls `WakeRelay.pass_on` as soon as it runs. Must not raise."""
@@ -20,13 +25,16 @@ class WakeRelay:
     Only one thread at a time can have the interpreter's lock. One that is woken while the loop runs, or together with
     others, finds it taken, waits for it as well, and is woken in vain whenever another is faster. So the loop wakes one
     thread when it is about to give up that lock, and that thread the next one: with 200 paced streams, an event takes
-    2.6 switches between threads in place of 6.
+    2.6 switches between threads in place of 6. Once that takes long, all that are left are woken: each may have to
+    wait for threads that compute, or one may have been ended before it passed on.
     """
 
-    __slots__ = ("_due", "_thread_id")
+    __slots__ = ("_due", "_due_since", "_thread_id")
 
     def __init__(self) -> None:
         self._due: deque[WakeThread] = deque()
+        self._due_since = 0.0
+        """When the first one of those that are due was added, on the monotonic clock."""
         self._thread_id: int | None = None
         """That of the loop's thread or, below gevent, of its greenlet, for as long as a turn lasts."""
 
@@ -49,6 +57,8 @@ class WakeRelay:
     def wake(self, wake: WakeThread) -> None:
         """Wakes a thread: from the end of the turn on if the loop's thread is in one, and otherwise now."""
         if self._thread_id is not None and self._thread_id == threading.get_ident():
+            if not self._due:
+                self._due_since = time.monotonic()
             self._due.append(wake)
         else:
             wake()
@@ -62,12 +72,15 @@ class WakeRelay:
     def pass_on(self) -> None:
         """Wakes the next thread, and further ones until one of them passes on: as long as any are due, one will."""
         due = self._due
+        if not due:
+            return
+        is_late = time.monotonic() - self._due_since >= RELAY_SECONDS
         while due:
             try:
                 wake = due.popleft()
             except IndexError:  # another thread has been faster
                 return
-            if wake():
+            if wake() and not is_late:
                 return
 
 
