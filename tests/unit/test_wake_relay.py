@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from copilot_runtime._concurrency import loops
+from copilot_runtime._concurrency.loop_watchdog import LoopWatchdog
 from copilot_runtime._concurrency.wake import Wake, WakeRelay, WakeThread
 
 HANG_SECONDS = 30.0
@@ -249,3 +250,20 @@ def test_wake_that_is_set_twice_in_a_turn_counts_once() -> None:
     assert last.wait(timeout=HANG_SECONDS)
     assert wake.wait(timeout=HANG_SECONDS)
     assert not wake.wait(timeout=0)
+
+
+def test_thread_does_not_wait_for_a_loop_that_is_blocked() -> None:
+    wake, is_set, may_go_on = Wake(), threading.Event(), threading.Event()
+
+    def set_and_block() -> None:
+        wake.set()
+        is_set.set()
+        may_go_on.wait()
+
+    on_background_loop(set_and_block)
+    assert is_set.wait(HANG_SECONDS)
+    LoopWatchdog().check()
+    try:
+        assert wake.wait(HANG_SECONDS)
+    finally:
+        may_go_on.set()

@@ -14,6 +14,7 @@ from collections.abc import Hashable
 
 from . import loops
 from .process_local import ProcessLocal
+from .wake import wake_relay
 
 logger = logging.getLogger("copilot_runtime.loops")
 
@@ -66,6 +67,8 @@ class LoopWatchdog:
 
     def check(self) -> None:
         """Checks all open loops that have members, and forgets the others."""
+        # What the background loop has for threads would wait for as long as something blocks it.
+        wake_relay.get().pass_on()
         with self._lock:
             for loop, watched in list(self._loops.items()):
                 if not watched.members or loop.is_closed():
