@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
-from copilot_runtime._events import InputEcho, InputMessages, RunRecorder
+from copilot_runtime._events import InputEcho, InputMessages, RunRecorder, as_frames, count_frames
 from copilot_runtime.stores import MemoryStore
-from copilot_runtime.stores.protocol import Batch, NewRun, RunCompletion, RunStarted, ThreadKey
+from copilot_runtime.stores.protocol import Batch, Lease, NewRun, RunCompletion, RunStarted, ThreadKey
 from copilot_runtime.testing._factories import append_one, begin
 
 from .recorder_helpers import FINISHED, STARTED, Event, call, custom, run_input, text
@@ -233,6 +233,34 @@ def active_runs_that_repeat_messages(store: MemoryStore) -> None:
             append_one(store, lease, frames, {10_000 + event for event in range(at + 100)})
 
 
+def begin_bursts(store: MemoryStore) -> Iterator[tuple[Lease, RunRecorder]]:
+    """Yields active runs, each with long and short bursts, in which deltas are long or short."""
+    for number in range(10):
+        lease = begin(store, key(number)).lease
+        recorder = RunRecorder(ordinal=lease.run.ordinal)
+        for event in (STARTED, text("START")):
+            recorder.feed(event)
+        for count, delta in ((10, "x"), (40, "word "), (100, "word " * 20), (1000, '"')):
+            for _ in range(count):
+                recorder.feed(text("CONTENT", delta=delta))
+            pieces = recorder.take()[0]
+            store.append([Batch(lease, as_frames(pieces, count_frames(pieces)))])
+        yield lease, recorder
+
+
+def active_bursts(store: MemoryStore) -> None:
+    for _ in begin_bursts(store):
+        pass
+
+
+def bursts(store: MemoryStore) -> None:
+    for lease, recorder in begin_bursts(store):
+        recorder.feed(text("END"))
+        recorder.feed(FINISHED)
+        frames = recorder.drain()
+        store.finish(lease, frames, RunCompletion.from_recorder(recorder, [], recorder.number))
+
+
 def a_run_without_messages_after_a_large_one(store: MemoryStore) -> None:
     play(store, key(), said(2, delta="x" * 500_000))
     for _ in range(3):
@@ -264,6 +292,8 @@ CONTENTS: list[Callable[[MemoryStore], None]] = [
     long_run_ids_with_an_emoji,
     active_runs,
     active_runs_that_repeat_messages,
+    active_bursts,
+    bursts,
     a_run_without_messages_after_a_large_one,
 ]
 

@@ -31,7 +31,7 @@ _MIN_PACKED = 32
 """How many frames are packed at least."""
 
 _MIN_RATIO = 4
-"""How many times smaller the strings are at least than the frames. An active run keeps both: long ones just twice."""
+"""How many times as large as their strings frames are at least, if they are packed: an active run keeps both."""
 
 
 def encode_burst(before: str, after: str, deltas: Sequence[str], first: int) -> Burst:

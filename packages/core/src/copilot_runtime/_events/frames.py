@@ -15,7 +15,7 @@ from typing import TypeAlias, cast, final, overload
 class Burst:
     """Several frames, joined. Its length is that of ``data``, as the length of a frame is.
 
-    ``packed`` is the same as `bursts` packs it; empty if it cannot be packed, or is too small.
+    ``packed`` is the same as `bursts` packs it; empty if that is not possible, or would not save much.
     """
 
     __slots__ = ("count", "data", "packed")
