@@ -10,6 +10,7 @@ import pytest
 
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._sqlite import schema
+from copilot_runtime.stores.protocol import ThreadUnreadable
 from copilot_runtime.testing._factories import (
     FINISHED,
     QUESTION,
@@ -80,3 +81,16 @@ def test_messages_of_an_older_version_are_all_stored(path: Path, monkeypatch: py
     assert store.messages(T1) == [{}]
     store_run(store, T1, "m")
     assert [message["id"] for message in store.messages(T1)] == [QUESTION["id"], "m"]
+
+
+@pytest.mark.parametrize("column", ["runs SET records", "messages SET message"])
+def test_run_without_messages_ends_after_one_that_is_damaged(path: Path, column: str) -> None:
+    """The messages of the thread stay unreadable, and it is free for the next run."""
+    store = SqliteStore(path)
+    store_run(store, T1, "m")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE {column} = CAST(x'ff00fe' AS TEXT)")
+    finish_without_messages(store)
+    with pytest.raises(ThreadUnreadable):
+        store.messages(T1)
+    begin(store)

@@ -229,9 +229,14 @@ def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces
 def complete_messages(db: Db, thread: int) -> int:
     """Stores the messages of the events of a thread's run, too. Returns how many more bytes of the file they take.
 
-    Otherwise these are found when somebody looks, which requires that the run is kept.
+    Otherwise these are found when somebody looks, which requires that the run is kept. If they are damaged, they are
+    left as they are: only those who read them are concerned.
     """
-    messages = {message["id"]: format_json(message) for message in select_messages(db, thread)}
+    try:
+        found = checked(lambda db: select_messages(db, thread))(db)
+    except p.ThreadUnreadable:
+        return 0
+    messages = {message["id"]: format_json(message) for message in found}
     message_ids = format_json(list(messages))
     list_bytes: int = db.execute(
         "SELECT length(CAST(message_ids AS BLOB)) FROM threads WHERE id = ?", (thread,)

@@ -169,33 +169,23 @@ class PreparedEnd:
         recent_ids, ids_until, added_ids = store_ids(db, thread, ordinal, recent_ids, self._ids, new_ids)
         added += added_ids
         message_ids = self._message_ids
+        # Columns of the thread. None leaves what it has, as does a run without any messages.
+        new_messages: tuple[str | int | None, ...] = (None, None, None)
         if message_ids is not None:
             added += rows.store_messages(db, thread, self._messages, replaces=runs > 0)
             added += text_bytes(message_ids) - list_bytes
-            messages_run = ordinal
+            new_messages = message_ids, ordinal, completion.last_agent_event
         elif messages_run:
             added += rows.complete_messages(db, thread)
-            messages_run = 0
         new_size = thread_bytes_of(size + added)
         # No row is returned for each run: the thread would wait for an event loop that is busy.
         updated = db.execute(
             "UPDATE threads SET runs = runs + 1, agent_id = ?, updated_at = ?, used_at = ?,"
             " recent_ids = ?, ids_until = coalesce(?, ids_until),"
             " created_at = CASE created_at WHEN 0 THEN ? ELSE created_at END,"
-            " message_ids = coalesce(?, message_ids), messages_run = ?, last_agent_event = ?, bytes = ? WHERE id = ?",
-            (
-                agent_id,
-                now,
-                now,
-                recent_ids,
-                ids_until,
-                now,
-                message_ids,
-                messages_run,
-                completion.last_agent_event,
-                new_size,
-                thread,
-            ),
+            " message_ids = coalesce(?, message_ids), messages_run = coalesce(?, messages_run),"
+            " last_agent_event = coalesce(?, last_agent_event), bytes = ? WHERE id = ?",
+            (agent_id, now, now, recent_ids, ids_until, now, *new_messages, new_size, thread),
         ).rowcount
         if not updated:
             raise ValueError("an active run without a thread")
