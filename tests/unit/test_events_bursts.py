@@ -28,7 +28,7 @@ from copilot_runtime.testing._factories import begin
 from .recorder_helpers import FINISHED, STARTED, text
 
 BEFORE = "id: 1."
-AFTER = '\ndata: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m\\"","delta":'
+AFTER = '\ndata: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m\\"\\n\x7f","delta":'
 
 DELTAS = st.lists(st.text(st.sampled_from('ab",\\\n\r\x00\x1f\x7f\x80é\u2028😀[]')), min_size=1, max_size=8)
 FIRSTS = st.sampled_from([1, 2, 990, 999, 1000, 1001, 999_999, 1_000_000_003])

@@ -53,7 +53,7 @@ def encode_burst(before: str, after: str, deltas: Sequence[str], first: int) -> 
         data = "".join(_join_thousands(before, after, strings, first)).encode()
     if count < _MIN_PACKED or len(data) < _MIN_RATIO * len(text_data) or text.count(_SEPARATOR) >= count:
         return Burst(data, count)
-    return Burst(data, count, b"%b,%b]\n\n" % (to_json((before, after, first))[:-1], text_data))
+    return Burst(data, count, b"%b\n%b\n\n" % (to_json((before, after, first)), text_data))
 
 
 def _escaped(deltas: Sequence[str], text_data: bytes) -> Sequence[str]:
@@ -99,12 +99,22 @@ def pack_frames(frames: Sequence[bytes]) -> bytes:
 
 def split_packed(data: bytes) -> list[bytes]:
     """Returns the frames of what `pack_pieces` has returned, each by itself."""
-    frames = split_frames(data)
+    parts = split_frames(data)
     if not data.startswith(_PACKED_START) and b"\n\n" + _PACKED_START not in data:
-        return frames
-    return [each for frame in frames for each in (_unpack(frame) if frame.startswith(_PACKED_START) else (frame,))]
+        return parts
+    frames: list[bytes] = []
+    for part in parts:
+        if part.startswith(_PACKED_START):
+            frames += _unpack(part)
+        else:
+            frames.append(part)
+    return frames
 
 
 def _unpack(packed: bytes) -> list[bytes]:
-    before, after, first, text = from_json(packed)
-    return split_frames(encode_burst(before, after, text.split(_SEPARATOR), first).data)
+    head, text_data = packed[:-2].split(b"\n")
+    before, after, first = from_json(head)
+    start, middle = before.encode(), after.encode()
+    # The strings are escaped still.
+    strings = text_data[1:-1].split(_SEPARATOR.encode())
+    return [b'%b%d%b"%b"}\n\n' % (start, number, middle, string) for number, string in enumerate(strings, first)]
