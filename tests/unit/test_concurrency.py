@@ -597,6 +597,20 @@ def test_call_from_another_thread_that_raises_leaves_the_others(counted_loop: Co
     assert [type(error) for error in reported] == [Broken]
 
 
+def test_interrupted_call_leaves_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, called = loops.background_loop(), threading.Event()
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_soon_threadsafe", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            loops.call_soon_threadsafe(loop, lambda: None)
+    assert loops.call_soon_threadsafe(loop, called.set)
+    assert called.wait(HANG_SECONDS)
+
+
 def test_calls_from_many_threads_are_all_made() -> None:
     loop = loops.background_loop()
     called: list[int] = []

@@ -61,7 +61,11 @@ class _Inbox:
         self._functions.append((contextvars.copy_context(), function, args))
         if not self._is_scheduled:
             self._is_scheduled = True
-            loop.call_soon_threadsafe(self._call_all, loop)
+            try:
+                loop.call_soon_threadsafe(self._call_all, loop)
+            except BaseException:  # such as what a signal handler raises
+                self._is_scheduled = False
+                raise
 
     def _call_all(self, loop: asyncio.AbstractEventLoop) -> None:
         # Before the count: whoever adds a function after it schedules another call.
