@@ -86,6 +86,10 @@ INPUTS: dict[str, dict[str, Any]] = {
     "calls": {"messages": [message(0, role="assistant", toolCalls=[CALL] * N)]},
     "tools": {"tools": [{"name": "f", "description": "d", "parameters": {"type": "object"}}] * 1000},
     "state": {"state": [{"a": 1000}] * N},
+    "a text and a tool": {
+        "messages": [message(0, content="x" * 4000)],
+        "tools": [{"name": "f", "description": "d" * 800, "parameters": {"type": "object"}}],
+    },
 }
 
 

@@ -32,6 +32,9 @@ _COMPLETE = frozenset(("threadId", "runId", "messages", "tools", "context"))
 _SMALL_REST = 1024
 """How many bytes of other members are few, whatever the messages have."""
 
+_TINY_REST = 128
+"""So few bytes hardly matter beside a body that is not small, whatever they become in memory."""
+
 _SMALL_BODY = 4096
 """A body of this many bytes or less has too few items for their errors, or their memory, to be costly."""
 
@@ -96,7 +99,7 @@ def size_in_memory(parsed: ParsedInput) -> int:
         parsed_bytes = parsed_size(body)
     else:
         strings = sum(map(len, messages)) + _CALL_MEMBERS * parsed.parts
-        rest_bytes = len(rest) * MAX_FACTOR if len(rest) <= _SMALL_REST else parsed_size(rest)
+        rest_bytes = len(rest) * MAX_FACTOR if len(rest) <= _TINY_REST else parsed_size(rest)
         parsed_bytes = rest_bytes + flat_size(
             body, max(0, len(body) - len(rest)), len(messages) + 2 * parsed.parts, strings
         )
