@@ -21,9 +21,9 @@ class Burst:
     __slots__ = ("count", "data", "packed")
 
     def __init__(self, data: bytes, count: int, packed: bytes = b"") -> None:
-        self.data = data
-        self.count = count
-        self.packed = packed
+        self.data: bytes = data
+        self.count: int = count
+        self.packed: bytes = packed
 
     def __len__(self) -> int:
         return len(self.data)

@@ -340,7 +340,8 @@ class RunRecorder(ProtocolState):
             stream.last = last
         else:
             place.append(piece)
-            self.has_bursts = self.has_bursts or count > 1
+            if count > 1:
+                self.has_bursts = True
         deltas.clear()
         return piece
 
