@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import AsyncIterable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Mapping
 from typing import Any
 
 FeedAll = Callable[[AsyncIterable[Any]], Coroutine[Any, Any, None]]
@@ -63,6 +63,22 @@ async def feed_each(feed: Callable[[Any], int], events: AsyncIterable[Any]) -> N
     async for event in events:
         if feed(event) >= FLUSH_BYTES:
             await asyncio.sleep(0)
+
+
+def ignore_first_start(feed: Callable[[Any], int]) -> Callable[[Any], int]:
+    """Returns a function that feeds all events but a RUN_STARTED that comes first: the run has begun already."""
+    is_first = True
+
+    def feed_rest(event: Any) -> int:
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            kind = event.get("type") if isinstance(event, Mapping) else getattr(event, "type", None)
+            if kind == "RUN_STARTED":
+                return 0
+        return feed(event)
+
+    return feed_rest
 
 
 class _Events:

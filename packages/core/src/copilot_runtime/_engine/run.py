@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -39,7 +39,7 @@ from .endings import (
     timed_out,
 )
 from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
-from .pump import FLUSH_BYTES, feed_each
+from .pump import FLUSH_BYTES, feed_each, ignore_first_start
 from .run_limits import RunSlot
 from .run_log import RunLog
 from .run_writer import NOTHING_FLUSHED, RunWriter
@@ -140,7 +140,7 @@ class Run(RunWriter):
         self._services = services
         self.function = function
         self._recorder = recorder
-        self._feed = _ignore_first_start(recorder.feed) if request.opening else None
+        self._feed = ignore_first_start(recorder.feed) if request.opening else None
         self._ending: RunEnding | None = None
         self._failure = ""
         self._started_task: asyncio.Task[Any] | None = None
@@ -593,22 +593,6 @@ class Run(RunWriter):
 
 _RETURNED = RunEnding()
 """Of an agent that has returned, without a terminal event if that is needed."""
-
-
-def _ignore_first_start(feed: Callable[[Any], int]) -> Callable[[Any], int]:
-    """Returns a function that feeds all events but a RUN_STARTED that comes first: the run has begun already."""
-    is_first = True
-
-    def feed_rest(event: Any) -> int:
-        nonlocal is_first
-        if is_first:
-            is_first = False
-            kind = event.get("type") if isinstance(event, Mapping) else getattr(event, "type", None)
-            if kind == "RUN_STARTED":
-                return 0
-        return feed(event)
-
-    return feed_rest
 
 
 def _outcome(*, has_failed: bool, ending: RunEnding | None) -> Outcome:
