@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from copilot_runtime import CopilotRuntime, EndedRun, RunContext
-from copilot_runtime._concurrency import iterator_bridges
+from copilot_runtime._concurrency import iterator_bridges, loops
+from copilot_runtime._concurrency.wake import Wake
 from copilot_runtime._engine import Engine
 from copilot_runtime.middleware import use
 from copilot_runtime.stores import MemoryStore
@@ -136,6 +137,40 @@ async def test_plain_iterator_that_is_closed_on_an_event_loop_does_not_wait_for_
     assert await asyncio.to_thread(next, iterator) == 1
     iterator.close()
     await closed.wait()
+
+
+def test_plain_iterator_is_closed_although_a_step_was_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a limit on the time of a request, which a signal handler or gevent raises in what waits."""
+    loop, may_go = loops.background_loop(), asyncio.Event()
+    entered, closed = threading.Event(), threading.Event()
+    wait = Wake.wait
+
+    async def events() -> AsyncIterator[int]:
+        try:
+            yield 1
+            entered.set()
+            await may_go.wait()
+            yield 2
+            yield 3
+        finally:
+            closed.set()
+
+    def interrupt(wake: Wake, timeout: float = -1) -> bool:
+        raise KeyboardInterrupt
+
+    def deliver_and_wait(wake: Wake, timeout: float = -1) -> bool:
+        loops.call_soon_threadsafe(loop, may_go.set)
+        return wait(wake, timeout)
+
+    iterator = iterator_bridges.LoopIterator(loop, events)
+    assert next(iterator) == 1
+    monkeypatch.setattr(Wake, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    assert entered.wait(HANG_SECONDS)
+    monkeypatch.setattr(Wake, "wait", deliver_and_wait)
+    iterator.close()
+    assert closed.is_set()
 
 
 def test_middleware_may_give_up_on_a_plain_agent() -> None:

@@ -204,7 +204,8 @@ class LoopIterator:
             loops.create_task_threadsafe(self._loop, self._run())
         else:
             loops.call_soon_threadsafe(self._loop, self._request)
-        while not self._delivered.wait(_POLL_SECONDS):
+        # Not ended by an item for which an earlier step has been interrupted.
+        while not (self._delivered.wait(_POLL_SECONDS) and (self._has_ended or not self._is_closing)):
             if self._loop.is_closed():
                 self._has_ended = True
                 raise RuntimeError("the event loop of this run has been closed")
@@ -252,7 +253,7 @@ class LoopIterator:
             self._outcome.result = _END
         self._task = None
         self._has_ended = True
-        if self._is_demanded:
+        if self._is_demanded or self._is_closing:
             self._delivered.set()
 
     def _deliver(self, item: Any) -> None:
@@ -261,7 +262,7 @@ class LoopIterator:
         self._delivered.set()
 
     async def _wait_for_demand(self) -> None:
-        if not self._is_demanded:
+        if not (self._is_demanded or self._is_closing):
             self._demand = self._loop.create_future()
             try:
                 await self._demand
