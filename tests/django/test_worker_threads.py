@@ -90,7 +90,7 @@ def test_django_body_that_is_kept_in_a_file_is_read_on_a_worker_thread(hops: lis
     padding = "x" * settings.FILE_UPLOAD_MAX_MEMORY_SIZE
     stream = asyncio.run(respond(run_request("answers", forwardedProps={"padding": padding})))
     assert stream.count(b"data: ") == len(EVENTS)
-    assert hops[0] == "_read"
+    assert hops[0] == "_read_alone"
 
 
 @pytest.mark.parametrize("length", [None, "", "x", "-1", "9" * 5000])
@@ -101,7 +101,7 @@ def test_django_body_of_unknown_length_is_read_on_a_worker_thread(hops: list[str
     else:
         request.META["CONTENT_LENGTH"] = length
     asyncio.run(respond(request))
-    assert hops == ["_read"]
+    assert hops == ["_read_alone"]
 
 
 def test_django_context_makes_no_executor_that_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
