@@ -17,13 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from .framework import FrameworkContext, current_framework
-from .loops import (
-    background_loop,
-    call_soon_threadsafe,
-    create_task_threadsafe,
-    in_sync_driver,
-    in_sync_driver_var,
-)
+from .loops import background_loop, call_soon_threadsafe, create_task_threadsafe, in_sync_driver, in_sync_driver_var
 from .process_local import ProcessLocal
 from .waiters import Notify
 from .wake import wake_relay

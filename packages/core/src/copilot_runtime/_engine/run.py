@@ -503,11 +503,9 @@ class Run(RunWriter):
                     shown = None
                     self._end_elsewhere(self._end_again(ending, pieces, completion, had_ended, has_failed))
                     raise
+            shown = self._shown_end(result, pieces)
             if result is FinishResult.STORED:
-                shown = pieces
                 self._stored(ending, completion, had_ended, has_failed)
-            else:
-                shown = self._not_stored(result)
         except Exception:
             # Nothing may leave readers waiting or the thread busy.
             logger.exception("ending run %r failed", request.run_id)
@@ -531,8 +529,10 @@ class Run(RunWriter):
             outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
             loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
 
-    def _not_stored(self, result: FinishResult) -> Sequence[Piece] | None:
-        """Returns what is shown in place of an end that is not stored; None if another process shows how it ends."""
+    def _shown_end(self, result: FinishResult, pieces: Sequence[Piece]) -> Sequence[Piece] | None:
+        """Returns the end that readers are shown, ``pieces`` if it is stored; None if another process shows one."""
+        if result is FinishResult.STORED:
+            return pieces
         if result is FinishResult.LEASE_LOST:
             # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
             self._services.lost(self)
@@ -555,11 +555,9 @@ class Run(RunWriter):
         shown: Sequence[Piece] | None = [error_frame(RunEnding(AGENT_FAILED))]
         try:
             result = await self._services.persistence.finish(self, pieces, completion, is_uncertain=True)
+            shown = self._shown_end(result, pieces)
             if result is FinishResult.STORED:
-                shown = pieces
                 self._stored(ending, completion, had_ended, has_failed)
-            else:
-                shown = self._not_stored(result)
         except Exception:
             logger.exception("ending run %r failed", self.request.run_id)
         finally:
