@@ -1033,16 +1033,20 @@ def test_held_bytes_count_once_what_readers_share(monkeypatch: pytest.MonkeyPatc
     assert holders.held.size == 0
 
 
+def unlimited_subscribers() -> subscribers.Subscribers:
+    return subscribers.Subscribers(
+        max_streams=None,
+        keep_alive_seconds=0,
+        send_timeout_seconds=None,
+        on_abandoned=lambda log: None,
+        while_open=lambda: None,
+    )
+
+
 @pytest.mark.requirement("SSE-11")
 def test_held_bytes_of_a_run_that_ends_while_its_reader_reads_the_history() -> None:
     async def main() -> None:
-        readers = subscribers.Subscribers(
-            max_streams=None,
-            keep_alive_seconds=0,
-            send_timeout_seconds=None,
-            on_abandoned=lambda log: None,
-            while_open=lambda: None,
-        )
+        readers = unlimited_subscribers()
         log = log_of(b"x" * 100_000)
         reader = ReplayReader(log=log, history=[b"h"], callbacks=readers.callbacks)
         readers.hold_frames(reader, [b"h"])
@@ -1069,13 +1073,7 @@ def test_slow_reader_that_is_evicted_keeps_nothing_of_its_run(reader_class: Any,
     """However long its client takes to read what its server is writing."""
 
     async def main() -> None:
-        readers = subscribers.Subscribers(
-            max_streams=None,
-            keep_alive_seconds=0,
-            send_timeout_seconds=None,
-            on_abandoned=lambda log: None,
-            while_open=lambda: None,
-        )
+        readers = unlimited_subscribers()
         log = Freed(None, "r", "a")
         log.extend([b"x" * 100_000])
         reader = reader_class(log=log, callbacks=readers.callbacks)

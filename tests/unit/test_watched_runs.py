@@ -173,10 +173,10 @@ async def test_append_of_followed_runs_takes_what_has_come_during_the_one_before
     assert len(appended) <= 3
 
 
-@bounded
-async def test_follower_goes_on_when_the_store_reports_that_it_is_back(
-    make: Callable[..., Engine], notifications: Notifications, caplog: pytest.LogCaptureFixture
-) -> None:
+async def follow_through_a_faulty_store(
+    make: Callable[..., Engine],
+) -> tuple[FaultyStore, Gated, Reader, Reader]:
+    """Returns a store, an agent that has yielded two events, its own reader, and one that follows through the store."""
     here = make()
     store = FaultyStore(make().store)
     there = engine_on(store)  # type: ignore[arg-type]
@@ -185,6 +185,14 @@ async def test_follower_goes_on_when_the_store_reports_that_it_is_back(
     await own.until(2)
     joined = Reader(await there.connect(THREAD, None))
     await joined.until(2)
+    return store, agent, own, joined
+
+
+@bounded
+async def test_follower_goes_on_when_the_store_reports_that_it_is_back(
+    make: Callable[..., Engine], notifications: Notifications, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, agent, own, joined = await follow_through_a_faulty_store(make)
     store.fail("follow")
     failures = store.failures["follow"]
     agent.allow(3)
@@ -204,14 +212,7 @@ async def test_follower_goes_on_when_the_store_reports_a_change_while_it_fails(
     make: Callable[..., Engine], notifications: Notifications
 ) -> None:
     """As one does that is back: what was asked before may still be about to fail."""
-    here = make()
-    store = FaultyStore(make().store)
-    there = engine_on(store)  # type: ignore[arg-type]
-    agent = Gated(5)
-    own = Reader(await here.run(given(agent)))
-    await own.until(2)
-    joined = Reader(await there.connect(THREAD, None))
-    await joined.until(2)
+    store, agent, own, joined = await follow_through_a_faulty_store(make)
     store.hang("follow")
     agent.allow(3)
     await asyncio.to_thread(store.hanging.acquire)
