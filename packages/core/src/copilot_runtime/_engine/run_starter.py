@@ -42,6 +42,9 @@ from .subscribers import Subscribers
 from .thread_names import MAX_NEW_THREAD_MESSAGES
 from .types import EngineOptions, RunRequest
 
+_new = tuple.__new__
+"""Makes the named tuples that each run has, in a third of the time that their constructors take."""
+
 SUPERSEDE_SECONDS = 2.0
 """How long a superseded run is given to end by itself."""
 
@@ -155,16 +158,12 @@ class RunStarter:
     async def _begin(self, request: RunRequest) -> Run | ActiveRun:
         function = agent_callable(request.agent)  # before the thread is taken: a factory may return anything
         run_input, user = request.input, request.user_key
-        new = NewRun(
-            ThreadKey(ANONYMOUS_OWNER if user is None else user, run_input.thread_id),
-            run_input.run_id,
-            request.agent_id,
-            request.size,
-            self._lost_begins.next_id() if self._store.blocking else "",
-        )
+        thread = _new(ThreadKey, (ANONYMOUS_OWNER if user is None else user, run_input.thread_id))
+        begin_id = self._lost_begins.next_id() if self._store.blocking else ""
+        new = _new(NewRun, (thread, run_input.run_id, request.agent_id, request.size, begin_id))
         has_waited, slot = self._may_suspend, self._limiter.find(user, request.memory)
         if slot is None:
-            has_waited, slot = True, await self._make_slot(request, new.thread)
+            has_waited, slot = True, await self._make_slot(request, thread)
         shared = self._runs.shared
         missed = shared.last_missed
         try:

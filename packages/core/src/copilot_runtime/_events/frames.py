@@ -106,18 +106,16 @@ def with_bursts(joined: Sequence[bytes], bursts: Mapping[int, Burst]) -> list[Pi
 
 
 def join_pieces(pieces: Sequence[Piece]) -> bytes:
-    """Returns the frames of pieces, joined."""
+    """Returns the frames of pieces, joined, without a copy of a single piece."""
+    if len(pieces) == 1:
+        piece = pieces[0]
+        return piece.data if type(piece) is Burst else piece
     return b"".join([piece.data if type(piece) is Burst else piece for piece in pieces])
 
 
 def join_frames(frames: Sequence[bytes]) -> bytes:
     """Returns frames, joined, which those that came together are already."""
-    if type(frames) is not Frames:
-        return b"".join(frames)
-    pieces = frames.pieces
-    if len(pieces) == 1 and type(piece := pieces[0]) is Burst:
-        return piece.data
-    return join_pieces(pieces)
+    return join_pieces(frames.pieces) if type(frames) is Frames else b"".join(frames)
 
 
 def split_frames(data: bytes) -> list[bytes]:
