@@ -18,6 +18,9 @@ from .agent_threads import AgentThreads
 from .pump import pump
 from .types import RunRequest
 
+_PLAIN, _ASYNC_GENERATOR = CallStyle.PLAIN, CallStyle.ASYNC_GENERATOR
+"""Looked up once, since each look at a member of an `Enum` takes longer than a call."""
+
 BLOCKING_SECONDS = 0.25
 """How long an asynchronous agent may run without a wait before it is reported as blocking."""
 
@@ -64,7 +67,7 @@ class DrivenRun(Protocol):
 
 def is_synchronous(function: Callable[..., Any]) -> bool:
     """Returns whether an agent's function has to be called on a thread."""
-    return AGENT.inspect(function).kind is CallStyle.PLAIN
+    return AGENT.inspect(function).kind is _PLAIN
 
 
 def drive_on_thread(run: DrivenRun) -> Any:
@@ -89,9 +92,9 @@ def drive_agent(run: DrivenRun, events: Any = None) -> Awaitable[None]:
     signature = AGENT.inspect(function)
     arguments = _arguments(run, signature)
     if events is None:
-        if signature.kind is CallStyle.PLAIN:
+        if signature.kind is _PLAIN:
             return _drive_plain(run, arguments)
-        if signature.kind is CallStyle.ASYNC_GENERATOR:
+        if signature.kind is _ASYNC_GENERATOR:
             events = function(*arguments)
     consuming = (
         pump(events, run.feed_all, run.flush, None if signature.takes_context else run.forget_context)

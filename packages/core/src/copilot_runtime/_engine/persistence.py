@@ -71,6 +71,10 @@ class FinishResult(Enum):
     NOT_STORED = "the store failed"
 
 
+STORED, LEASE_LOST, _NOT_STORED = FinishResult
+"""By themselves, since each look at a member of an `Enum` takes longer than a call, and a run ends with several."""
+
+
 class RunPersistence:
     """Flushes runs, with one timer for all of a loop, and has their signals polled for and their leases renewed.
 
@@ -202,14 +206,14 @@ class RunPersistence:
                 else:
                     lasted = time.time() - writer.started_at
                     await self._async_store.finish(writer.lease, frames, completion, lasted=lasted)
-                return FinishResult.STORED
+                return STORED
             except LeaseLost:
-                return FinishResult.LEASE_LOST
+                return LEASE_LOST
             except Exception as error:
                 may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
                 if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + self._retry_seconds():
                     log_failure(logger, error, "run %r has ended, but its end could not be stored", writer.lease.run_id)
-                    return FinishResult.NOT_STORED
+                    return _NOT_STORED
                 is_uncertain = True
             writer.log.mark_started()
             await driver.sleep(FINISH_RETRY_INTERVAL)
@@ -230,8 +234,8 @@ class RunPersistence:
             is_stored = await self._async_store.call(
                 _has_ended_with, self._store, writer, split_pieces(pieces), completion
             )
-            return FinishResult.STORED if is_stored else FinishResult.LEASE_LOST
-        return FinishResult.STORED
+            return STORED if is_stored else LEASE_LOST
+        return STORED
 
     async def _wait_for_flush(self, writer: RunWriter) -> None:
         """Waits for a flush of the run that has begun. Another one does not begin once the run is closed."""

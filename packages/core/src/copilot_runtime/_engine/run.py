@@ -38,7 +38,7 @@ from .endings import (
     describe_error,
     timed_out,
 )
-from .persistence import FINISH_RETRY_SECONDS, FinishResult, RunPersistence
+from .persistence import FINISH_RETRY_SECONDS, LEASE_LOST, STORED, FinishResult, RunPersistence
 from .pump import FLUSH_BYTES, feed_each, ignore_first_start
 from .run_limits import RunSlot
 from .run_log import RunLog
@@ -122,7 +122,8 @@ class Run(RunWriter):
             self.log, self._flush_bytes = RunLog(None, request.run_id, request.agent_id), sys.maxsize
         else:
             self.lease = lease
-            self.log = RunLog(lease.run, lease.run_id, request.agent_id)
+            key, run_id, _ = lease
+            self.log = RunLog(key, run_id, request.agent_id)
             self._flush_bytes = services.persistence.flush_bytes
         if on_thread:
             self.log.is_starting = True
@@ -487,7 +488,7 @@ class Run(RunWriter):
             if has_bursts:
                 log.has_bursts = True
             self.size += size
-            completion, result = None, FinishResult.STORED
+            completion, result = None, STORED
             if log.run is not None:
                 completion = RunCompletion.from_recorder(
                     recorder,
@@ -504,7 +505,7 @@ class Run(RunWriter):
                     self._end_elsewhere(self._end_again(ending, pieces, completion, had_ended, has_failed))
                     raise
             shown = self._shown_end(result, pieces)
-            if result is FinishResult.STORED:
+            if result is STORED:
                 self._stored(ending, completion, had_ended, has_failed)
         except Exception:
             # Nothing may leave readers waiting or the thread busy.
@@ -531,9 +532,9 @@ class Run(RunWriter):
 
     def _shown_end(self, result: FinishResult, pieces: Sequence[Piece]) -> Sequence[Piece] | None:
         """Returns the end that readers are shown, ``pieces`` if it is stored; None if another process shows one."""
-        if result is FinishResult.STORED:
+        if result is STORED:
             return pieces
-        if result is FinishResult.LEASE_LOST:
+        if result is LEASE_LOST:
             # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
             self._services.lost(self)
             return None
@@ -556,7 +557,7 @@ class Run(RunWriter):
         try:
             result = await self._services.persistence.finish(self, pieces, completion, is_uncertain=True)
             shown = self._shown_end(result, pieces)
-            if result is FinishResult.STORED:
+            if result is STORED:
                 self._stored(ending, completion, had_ended, has_failed)
         except Exception:
             logger.exception("ending run %r failed", self.request.run_id)

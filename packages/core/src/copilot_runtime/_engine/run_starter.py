@@ -186,7 +186,8 @@ class RunStarter:
                 body = request.body
                 echo = _NewMessagesEcho(body, in_events, in_inputs) if in_events or in_inputs else body.echo
                 # By position here and below: a keyword makes a constructor take half as long again.
-                recorder = RunRecorder(lease.run.ordinal, echo, in_events)
+                (_, ordinal), _, _ = lease
+                recorder = RunRecorder(ordinal, echo, in_events)
                 if is_resuming:
                     recorder.is_resuming = True
                 run = Run(request, function, recorder, slot, self._run_services, lease)

@@ -23,7 +23,17 @@ from .deltas import DELTA_IDS, DELTA_MODELS, DELTA_TYPES, PLAIN_SIZE, DeltaStrea
 from .frames import Burst, Piece, split_pieces, with_bursts
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
-from .protocol_state import FAILED, OPEN_BY_DELTA, PASS_ON, RUNNING, SEALED, TRANSITIONS, ProtocolState, Transition
+from .protocol_state import (
+    FAILED,
+    FINISHED,
+    OPEN_BY_DELTA,
+    PASS_ON,
+    RUNNING,
+    SEALED,
+    TRANSITIONS,
+    ProtocolState,
+    Transition,
+)
 from .schema import SCHEMAS, EventSchema
 from .sse import (
     ENCODING_ERRORS,
@@ -432,7 +442,8 @@ class RunRecorder(ProtocolState):
         """
         if self._deltas:
             self._add_deltas()
-        last_agent_event, had_ended = self._last_agent_event % FIRST_REAPER_NUMBER, self.has_ended
+        last_agent_event, phase = self._last_agent_event % FIRST_REAPER_NUMBER, self.phase
+        had_ended = phase is FINISHED or phase is FAILED  # as in `has_ended`
         if not had_ended:
             self.complete(ending, thread_id, run_id)
         has_failed = self.phase is FAILED
@@ -536,7 +547,9 @@ class RunRecorder(ProtocolState):
 
     def _append(self, event: Event, rule: _EventRule) -> None:
         """Records one event."""
-        has_only_strings = rule.has_only_strings(event)
+        # Functions in slots are looked up by themselves: called as if they were methods, that takes longer.
+        is_plain = rule.has_only_strings
+        has_only_strings = is_plain(event)
         if not has_only_strings:
             event = rule.schema.validate_fully(event)
         delta_id = rule.delta_id
@@ -560,7 +573,8 @@ class RunRecorder(ProtocolState):
             data = with_member(data, b"input", echo.data)
         number, prefix = self._number + 1, self.prefix
         frame = FRAME_WITH_ID % (prefix, number, data) if prefix else format_frame(data)
-        message = rule.transition(self, number, event, frame)
+        transition = rule.transition
+        message = transition(self, number, event, frame)
         self._number = number
         self._pending.append(frame)
         self._pending_bytes += len(frame)

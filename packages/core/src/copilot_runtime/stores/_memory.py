@@ -355,7 +355,8 @@ class MemoryStore:
     # --- helpers; the lock must be held ---
 
     def _require_lease(self, lease: p.Lease) -> tuple[Thread, ActiveRun]:
-        thread = self._find(lease.run.thread)
+        (key, _), _, _ = lease
+        thread = self._find(key)
         # Mostly it is the same object, which takes less time to find than that it is equal.
         if thread is None or (live := thread.live) is None or ((held := live.lease) is not lease and held != lease):
             raise p.LeaseLost

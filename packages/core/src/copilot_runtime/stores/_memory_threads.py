@@ -141,8 +141,7 @@ class StoredRun(CompactedFrames):
         frames = tuple(frames_of(completion.records))
         self.frames = self._stored = frames  # as `CompactedFrames` has them
         self._numbers = None
-        key, self.run_id, _ = live.lease
-        self.ordinal = key.ordinal
+        (_, self.ordinal), self.run_id, _ = live.lease
         self.agent_id = live.agent_id
         self.has_run_error = completion.has_run_error
         self.was_stopped = completion.was_stopped
@@ -298,7 +297,8 @@ class Thread:
         """By the monotonic clock."""
         self.live = live
         self.runs: list[StoredRun] = []
-        size = _NEW_THREAD_BYTES + key.owner.__sizeof__() + key.thread_id.__sizeof__()
+        owner, thread_id = key  # as it takes longer to look a member of a named tuple up, of which each run has many
+        size = _NEW_THREAD_BYTES + owner.__sizeof__() + thread_id.__sizeof__()
         self.size = size if live is None else size + live.size
         """The bytes that it takes, counted by its store: each call would look at all of its runs otherwise."""
 

@@ -99,7 +99,7 @@ class DeferredRunAgentInput(LenientRunAgentInput):
     def of_body(cls, body: JSONBody) -> RunAgentInput:
         """Returns the input in a body, which is valid."""
         members = body.members
-        self = cls.__new__(cls)
+        self = object.__new__(cls)  # not found at the class, whose metaclass takes long to look anything up
         _fields.__set__(self, {"thread_id": members["threadId"], "run_id": members["runId"]})
         # A slot that models without private attributes have no use for.
         _set_private(self, body)
