@@ -7,6 +7,7 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
+from copilot_runtime import FormPart
 from copilot_runtime.adapters import (
     BodyLimits,
     SyncBody,
@@ -39,7 +40,8 @@ class EnvironBody(SyncBody):
     """The body of a WSGI request that may have one: what `environ_body` returns for it."""
 
     def __init__(self, environ: Environ, limits: BodyLimits) -> None:
-        self._environ = environ
+        self._environ: Environ | None = environ
+        """None once the body has been read: it is the input of the environ, which would refer to itself."""
         self._stream = _bounded_input(environ)
         super().__init__(
             limits, read_chunks(self._stream.read, self.next_size), watch=partial(limit_socket_wait, environ)
@@ -49,8 +51,13 @@ class EnvironBody(SyncBody):
 
     def drain(self) -> None:
         """Reads what the client is still sending, within limits. To be called when the response has been sent."""
-        if not self.is_read:
-            drain_socket(self._environ, None if self.is_unreadable else self._stream.read)
+        environ = self._environ
+        if environ is not None:
+            drain_socket(environ, None if self.is_unreadable else self._stream.read)
+
+    def _finish(self, form: tuple[FormPart, ...] | None = None) -> bytes:
+        self._environ = None
+        return super()._finish(form)
 
 
 def _bounded_input(environ: Environ) -> Any:
