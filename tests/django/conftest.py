@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
-from django.conf import settings
+from django import conf
+from django.test import override_settings
+from django.test.utils import setup_test_environment, teardown_test_environment
 
 from ..fixtures.configs import MOUNT
 from ..servers import RunningServer, serve_app
@@ -24,10 +27,34 @@ STACKS: Mapping[str, tuple[str, str]] = {
 
 
 def pytest_configure() -> None:
-    """Configures Django without DJANGO_SETTINGS_MODULE (as pytest-django documents), which servers would inherit."""
-    if not settings.configured:
-        settings.configure(**{name: getattr(ours, name) for name in dir(ours) if name.isupper()})
+    """Configures Django without DJANGO_SETTINGS_MODULE, which servers would inherit."""
+    if not conf.settings.configured:
+        conf.settings.configure(**{name: getattr(ours, name) for name in dir(ours) if name.isupper()})
         django.setup()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _test_environment() -> Iterator[None]:
+    setup_test_environment()
+    yield
+    teardown_test_environment()
+
+
+class Overrides(contextlib.ExitStack):
+    """Django's settings, to be set for the length of a block."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.isupper():
+            self.enter_context(override_settings(**{name: value}))
+        else:
+            super().__setattr__(name, value)
+
+
+@pytest.fixture
+def settings() -> Iterator[Overrides]:
+    """What a test assigns is undone at its end."""
+    with Overrides() as overrides:
+        yield overrides
 
 
 @contextlib.contextmanager

@@ -141,7 +141,7 @@ POSTGRES = "django.db.backends.postgresql"
 RUNNERS = {
     "manage.py test": ["-m", "django", "test", "--noinput", "--parallel=2", PROJECT],
     "pytest-django": [
-        *("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--nomigrations"),
+        *("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "django", "--nomigrations"),
         *("--ds", f"{PROJECT}.settings", "tests/fixtures/threads_django/tests.py"),
     ],
 }

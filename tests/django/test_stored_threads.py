@@ -18,18 +18,17 @@ pytestmark = pytest.mark.requirement("DJANGO-07")
 
 
 @pytest.fixture
-def db(tmp_path: Any, django_db_blocker: Any) -> Iterator[Any]:
+def db(tmp_path: Any) -> Iterator[Any]:
     """A connection of Django's to the tables of a store."""
     with sqlite3.connect(tmp_path / "copilot.db", isolation_level=None) as tables:
         migrate(tables)
     tables.close()
     backend = load_backend("django.db.backends.sqlite3")
     connection = backend.DatabaseWrapper({**connections.settings["default"], "NAME": ":memory:"})
-    with django_db_blocker.unblock():
-        with connection.cursor() as cursor:
-            cursor.execute("ATTACH DATABASE %s AS copilot_runtime", [str(tmp_path / "copilot.db")])
-        yield connection
-        connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("ATTACH DATABASE %s AS copilot_runtime", [str(tmp_path / "copilot.db")])
+    yield connection
+    connection.close()
 
 
 def add_run(db: Any, *events: dict[str, Any], **values: Any) -> None:

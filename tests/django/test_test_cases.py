@@ -17,7 +17,10 @@ SECONDS = 240
 
 RUNNERS = {
     "manage.py test": ["-m", "django", "test", "--noinput", PROJECT],
-    "pytest-django": ["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--ds", f"{PROJECT}.settings", TESTS],
+    "pytest-django": [
+        *("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "django"),
+        *("--ds", f"{PROJECT}.settings", TESTS),
+    ],
 }
 
 
