@@ -33,9 +33,10 @@ def measure(call: Callable[[], object]) -> Cost:
         nonlocal steps, allocated, held
         steps += 1
         # The peak since the step before, since what it allocated may be free again.
-        allocated += tracemalloc.get_traced_memory()[1] - held
+        now, peak = tracemalloc.get_traced_memory()
+        allocated += peak - held
+        held = now
         tracemalloc.reset_peak()
-        held = tracemalloc.get_traced_memory()[0]
         return count
 
     previous = sys.gettrace()
