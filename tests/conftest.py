@@ -55,6 +55,11 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(__file__).parents[1] / ".pytest_cache/bytecode"))
 
 
+# Whatever the machine trusts: each client of an SDK would read all of it, which takes 26 ms, and the tests and their
+# servers make thousands. None of them needs it.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "fixtures/authority.pem")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     ran.configure(config)
 
