@@ -83,7 +83,10 @@ def is_repetition(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Keeps all that is imported and collected from the collector: many tests call it, and it took 1 s each time."""
+    """Keeps all that is imported and collected from the collector: many tests call it, and it took 1 s each time.
+
+    No test calls `gc.unfreeze`, which would thaw all of it for those that follow.
+    """
     gc.disable()
     try:
         return (yield)

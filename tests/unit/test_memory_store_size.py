@@ -23,12 +23,10 @@ MAX_RATIO = 1.5
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _few_objects_to_collect() -> Iterator[None]:
+def _few_objects_to_collect() -> None:
     """Leaves what there is already out of the many collections here, each of which would look at all of it."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def play(store: MemoryStore, key: ThreadKey, events: Iterable[Event], body: bytes = b"{}", **members: Any) -> None:

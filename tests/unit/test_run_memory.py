@@ -87,6 +87,7 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     # A record of an exception, kept by whoever shows log lines, keeps the frames that it was raised in.
     monkeypatch.setattr(logging.getLogger("copilot_runtime.engine"), "disabled", True)
     gc.disable()
+    gc.collect()
     gc.freeze()  # nothing that exists already is looked at
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
@@ -94,7 +95,6 @@ def collected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
-        gc.unfreeze()
         gc.enable()
 
 
