@@ -130,9 +130,18 @@ class ActiveRuns:
 
     def _tick(self, _: Sequence[ActiveRuns]) -> None:
         loop = asyncio.get_running_loop()
-        # Before the look: whoever adds a run after it starts the timer.
-        self._timer.discard(self, loop)
-        self._ticking = None
-        if any(run.loop is loop for run in self.all()):
+        if not self._have(loop):
+            # Before the second look: whoever adds a run after it starts the timer.
+            self._timer.discard(self, loop)
+            self._ticking = None
+            if not self._have(loop):
+                return
             self._start_timer(loop)
-            self._while_active()
+        self._while_active()
+
+    def _have(self, loop: asyncio.AbstractEventLoop) -> bool:
+        # Not of a copy, for which each of thousands of runs is touched 20 times a second: the first one is the answer.
+        try:
+            return any(run.loop is loop for run in self._runs.values())
+        except RuntimeError:  # another thread has changed them meanwhile
+            return any(run.loop is loop for run in self.all())
