@@ -1,36 +1,46 @@
-"""Which task is the current one of an event loop, for code that does something in place of a task.
-
-Called for each event of a paced run, so these are functions of C, or store by subscript: a slot method of a dictionary,
-called, takes longer than both.
-"""
+"""Which task is the current one of an event loop, for code that does something in place of a task."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-get_current_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]
-"""Returns the current task of a loop that runs here."""
+_Loop = asyncio.AbstractEventLoop
+_Task = asyncio.Task[Any]
 
-set_current_task: Callable[[asyncio.AbstractEventLoop, asyncio.Task[Any]], object]
-"""Makes a task the current one of a loop that runs here, in place of another or of none."""
 
-unset_current_task: Callable[[asyncio.AbstractEventLoop], object]
-"""Leaves a loop without a current task, which has one."""
+class CurrentTasks(Protocol):
+    """The current tasks of loops that run here. Used for each event of a paced run: a dictionary takes no call."""
 
-if sys.version_info >= (3, 12):
-    from asyncio.tasks import _swap_current_task  # type: ignore[attr-defined]
+    def get(self, loop: _Loop, /) -> _Task | None:
+        """Returns the current task of a loop, or None."""
 
-    get_current_task, set_current_task = asyncio.current_task, _swap_current_task
-    unset_current_task = functools.partial(_swap_current_task, task=None)
+    def __setitem__(self, loop: _Loop, task: _Task, /) -> None:
+        """Makes a task the current one, in place of another or of none."""
+
+    def pop(self, loop: _Loop, /) -> _Task:
+        """Leaves a loop without a current task, which has one."""
+
+
+current_tasks: CurrentTasks
+
+if sys.version_info >= (3, 14):
+    from asyncio.tasks import _swap_current_task
+
+    class _SwappedTasks:
+        """Does it by a function: there is no dictionary any more."""
+
+        def get(self, loop: _Loop, /) -> _Task | None:
+            return asyncio.current_task(loop)
+
+        def __setitem__(self, loop: _Loop, task: _Task, /) -> None:
+            _swap_current_task(loop, task)
+
+        def pop(self, loop: _Loop, /) -> _Task:
+            task: _Task = _swap_current_task(loop, None)
+            return task
+
+    current_tasks = _SwappedTasks()
 else:
-    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]
-
-    def _set_current_task(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
-        _current_tasks[loop] = task
-
-    get_current_task, set_current_task = _current_tasks.get, _set_current_task
-    unset_current_task = _current_tasks.pop
+    from asyncio.tasks import _current_tasks as current_tasks  # type: ignore[attr-defined]

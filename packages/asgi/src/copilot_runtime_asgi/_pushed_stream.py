@@ -11,7 +11,7 @@ from typing import Any
 from copilot_runtime.adapters import AsyncStreamIterator, FirstStep, StreamSource, awaited
 
 from ._asgi_types import Send
-from ._current_task import get_current_task, set_current_task, unset_current_task
+from ._current_task import current_tasks
 
 _DONE = object()
 """What no awaitable signals."""
@@ -122,8 +122,8 @@ class PushedStream(AsyncStreamIterator):
             return
         # What `send` itself causes, even by way of another stream, comes after the message that it is sending.
         self._pushing_context = None
-        current = get_current_task(loop)
-        set_current_task(loop, self._task)
+        current = current_tasks.get(loop)
+        current_tasks[loop] = self._task
         try:
             if chunk is None:  # such as for what another thread has added
                 self._mark_pushed()
@@ -148,9 +148,9 @@ class PushedStream(AsyncStreamIterator):
             self._pushed = PushedMessage(None, error)
         finally:
             if current is None:
-                unset_current_task(loop)
+                current_tasks.pop(loop)
             else:
-                set_current_task(loop, current)
+                current_tasks[loop] = current
         self._wake()
         if self._pushed is not None:
             self._source.mark_sending()
