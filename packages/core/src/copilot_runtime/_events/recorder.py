@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from pydantic_core import to_json
 
+from .bursts import DIGITS
 from .chunks import ChunkExpander
 from .compaction import CompactedFrame
 from .completion import RunEnding, closing_events, events_before_error
@@ -483,8 +484,9 @@ class RunRecorder(ProtocolState):
         if len(deltas) != 1 or self._pending or stream is None:
             return None
         number = self._number + 1
+        digits = DIGITS[number] if number < len(DIGITS) else str(number)
         try:
-            frame = f"{stream.before}{number}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
+            frame = f"{stream.before}{digits}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
         except UnicodeEncodeError:
             return None  # `take` joins it with its other half
         self._delta_bytes = 0
