@@ -50,6 +50,9 @@ class DrivenRun(Protocol):
     def flush(self) -> None:
         """Makes what was recorded visible to readers."""
 
+    def begin_thread(self) -> None:
+        """Called before events come from another thread."""
+
     def feed_threadsafe(self, event: Any, /) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
 
@@ -164,6 +167,7 @@ async def _run_in_thread(run: DrivenRun, arguments: tuple[Any, ...], events: Any
             outcome.error = raised
         loops.call_soon_threadsafe(loop, settle)
 
+    run.begin_thread()
     await run.threads.start(work, request.user_key, name=f"copilot-runtime-agent-{request.agent_id}")
     while True:
         try:

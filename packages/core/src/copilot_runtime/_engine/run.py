@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from .._concurrency import driver, loops
@@ -156,8 +156,9 @@ class Run(RunWriter):
         """Whether its thread was deleted in this process."""
         self.was_stopped = False
         """Whether it ended on request, and not by its agent."""
-        # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed.
-        self._lock = threading.Lock()
+        # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed. A run on its
+        # own loop gets a lock before it has such a thread, since thousands of runs may be idle.
+        self._lock: AbstractContextManager[object] = threading.Lock() if on_thread else _NO_LOCK
 
     @property
     def threads(self) -> AgentThreads:
@@ -349,6 +350,11 @@ class Run(RunWriter):
             if self.flush_scheduled:  # and has not begun meanwhile, on another thread
                 return
         self.due_at = min(uncounted_at, self.flushed_size + self._flush_bytes)
+
+    def begin_thread(self) -> None:
+        """Has other threads feed events from now on. Called on the run's loop."""
+        if self._lock is _NO_LOCK:
+            self._lock = threading.Lock()
 
     def feed_threadsafe(self, event: Any) -> bool:
         """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
@@ -589,6 +595,8 @@ class Run(RunWriter):
             timer.cancel()
         self._timers = ()
 
+
+_NO_LOCK = nullcontext()
 
 _RETURNED = RunEnding()
 """Of an agent that has returned, without a terminal event if that is needed."""
