@@ -361,6 +361,18 @@ def test_deltas_that_wait_for_their_frames_are_recorded_before_the_next_event() 
     assert events_of(recorder.drain())[1:] == events[1:]
 
 
+@pytest.mark.parametrize("form", ["dict", "model"])
+@pytest.mark.parametrize("max_bytes", [sys.maxsize, 1])
+def test_nothing_of_an_event_is_kept_while_the_next_one_is_waited_for(form: str, max_bytes: int) -> None:
+    feed = FeedAll(RunRecorder(ordinal=1), max_bytes)
+    for event in (STARTED, text("START"), *[text("CONTENT")] * 3, text("END")):
+        yielded = FORMS[form](event)
+        objects = [yielded, yielded.__dict__] if hasattr(yielded, "__dict__") else [yielded]
+        references = list(map(sys.getrefcount, objects))
+        feed(yielded)
+        assert list(map(sys.getrefcount, objects)) == references
+
+
 def test_deltas_of_every_kind_have_a_table_row_and_a_model() -> None:
     assert DELTA_IDS.keys() == MODELS.keys()
     for kind, model in MODELS.items():

@@ -265,10 +265,12 @@ class RunRecorder(ProtocolState):
                     delta = plain_fields[delta_field] = fields[delta_field]
                     if fields != plain_fields or event.__pydantic_extra__:
                         delta = None
+                    del fields
                 else:
                     delta = None
                 if type(delta) is str and expected is self._stream:
                     deltas.append(delta)
+                    del event  # which would be kept for as long as the next one is waited for
                     until_turn -= frame_size + len(delta)  # whether or not they have been drained meanwhile
                     if until_turn > 0:
                         continue
@@ -279,7 +281,7 @@ class RunRecorder(ProtocolState):
                 await asyncio.sleep(0)
                 continue
             size = self.feed(event) if self._streams else self._feed(event)
-            del event  # which would be kept for as long as the next one is waited for
+            del event
             if size >= max_bytes:
                 await asyncio.sleep(0)
             stream = self._stream
