@@ -78,9 +78,7 @@ class MemoryStore:
         validation.check_number("MemoryStore: max_age_seconds", max_age_seconds)
         self._max_runs = max_runs_per_thread or math.inf
         self._given_limits = (max_threads, max_bytes)
-        self._table = table = ThreadTable(max_threads or math.inf, max_bytes or math.inf, max_age_seconds or math.inf)
-        self._find = table.by_key.get
-        """Returns the thread with a key, or None."""
+        self._table = ThreadTable(max_threads or math.inf, max_bytes or math.inf, max_age_seconds or math.inf)
         self._last_token = 0
         self._has_warned = False
         self._process = ProcessLocal(_ProcessState)
@@ -101,7 +99,7 @@ class MemoryStore:
             table = self._table
             if now >= table.next_sweep:
                 table.sweep(now)
-            thread = self._find(key)
+            thread = table.by_key.get(key)
             if thread is None:
                 ordinal = take_ordinal(process.unused_ordinals)
             elif thread.live is not None:
@@ -190,7 +188,7 @@ class MemoryStore:
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         with self._process.get().lock:
-            thread = self._find(run.thread)
+            thread = self._table.by_key.get(run.thread)
             if thread is None or (live := thread.live) is None or live.lease.run != run or not force:
                 return None
             self._last_token += 1
@@ -201,7 +199,7 @@ class MemoryStore:
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         with self._process.get().lock:
-            stored = self._find(thread)
+            stored = self._table.by_key.get(thread)
             if stored is None or stored.live is None:
                 return None
             before = stored.live.view()
@@ -214,7 +212,7 @@ class MemoryStore:
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
         with self._process.get().lock:
             self._table.sweep(time.monotonic())
-            stored = self._find(thread)
+            stored = self._table.by_key.get(thread)
             if stored is None:
                 return p.ThreadSnapshot()
             if touch:
@@ -225,7 +223,7 @@ class MemoryStore:
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
         with self._process.get().lock:
-            thread = self._find(run.thread)
+            thread = self._table.by_key.get(run.thread)
             if thread is None:
                 return p.RunUpdate((), frozenset(), True)
             live = thread.live
@@ -239,7 +237,7 @@ class MemoryStore:
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         with self._process.get().lock:
-            stored = self._find(thread)
+            stored = self._table.by_key.get(thread)
             if stored is None:
                 return []
             messages = stored.messages
@@ -256,7 +254,7 @@ class MemoryStore:
         self, thread: p.ThreadKey, *, name: str | None = None, archived: bool | None = None, if_unnamed: bool = False
     ) -> bool:
         with self._process.get().lock:
-            stored = self._find(thread)
+            stored = self._table.by_key.get(thread)
             if stored is None or not stored.runs or (if_unnamed and stored.name is not None):
                 return False
             if name is not None:
@@ -270,7 +268,7 @@ class MemoryStore:
 
     def delete(self, thread: p.ThreadKey) -> bool:
         with self._process.get().lock:
-            stored = self._find(thread)
+            stored = self._table.by_key.get(thread)
             if stored is None:
                 return False
             self._table.remove(stored)
@@ -304,7 +302,7 @@ class MemoryStore:
         from ._memory_portable import copy_of, export_thread
 
         with self._process.get().lock:
-            stored = self._find(thread)
+            stored = self._table.by_key.get(thread)
             if stored is None:
                 return None
             stored = copy_of(stored)
@@ -316,7 +314,7 @@ class MemoryStore:
         imported = import_thread(thread)
         with self._process.get().lock:
             self._table.sweep(time.monotonic())
-            stored = self._find(thread.key)
+            stored = self._table.by_key.get(thread.key)
             outcome = import_outcome(None if stored is None else state_of(stored), thread)
             if outcome.is_written:
                 before = 0 if stored is None else stored.size
@@ -356,7 +354,7 @@ class MemoryStore:
 
     def _require_lease(self, lease: p.Lease) -> tuple[Thread, ActiveRun]:
         (key, _), _, _ = lease
-        thread = self._find(key)
+        thread = self._table.by_key.get(key)
         # Mostly it is the same object, which takes less time to find than that it is equal.
         if thread is None or (live := thread.live) is None or ((held := live.lease) is not lease and held != lease):
             raise p.LeaseLost
