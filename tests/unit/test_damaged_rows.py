@@ -19,7 +19,7 @@ from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime._engine.remote_runs import RemoteRunFollower
 from copilot_runtime._events import is_terminal
 from copilot_runtime.stores import SqliteStore
-from copilot_runtime.stores._sqlite import run_writes
+from copilot_runtime.stores._sqlite import run_begins
 from copilot_runtime.stores._sqlite.schema import migrate
 from copilot_runtime.stores.protocol import (
     Batch,
@@ -83,7 +83,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with a thread whose run has ended, and one whose run was lost."""
     path = tmp_path_factory.mktemp("intact") / "threads.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_writes, "first_ordinal", lambda: 1)
+        patch.setattr(run_begins, "first_ordinal", lambda: 1)
         with make_client(path) as client:
             client.run("a", "hi", thread_id="ended", run_id="r1")
         lease = begin(SqliteStore(path, lease_seconds=0.001), LOST, "r").lease

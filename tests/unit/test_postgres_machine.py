@@ -28,7 +28,7 @@ def shared_stores() -> Stores:
 
 
 class PostgresStoreMachine(Machine):
-    module = cast(types.ModuleType, types.SimpleNamespace(time=None))
+    modules = (cast(types.ModuleType, types.SimpleNamespace(time=None)),)
     store: PostgresStore
 
     def open(self, **limits: int) -> None:

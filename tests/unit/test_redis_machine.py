@@ -24,7 +24,7 @@ def constants() -> dict[str, int]:
 
 
 class RedisStoreMachine(Machine):
-    module = redis_module
+    modules = (redis_module,)
     store: RedisStore
 
     def open(self, **limits: int) -> None:

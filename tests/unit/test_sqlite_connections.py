@@ -76,6 +76,10 @@ def write_and_raise(db: sqlite3.Connection) -> None:
     raise LookupError("raised on purpose")
 
 
+def in_a_list(*works: Callable[[sqlite3.Connection], object]) -> Callable[[sqlite3.Connection], list[object]]:
+    return lambda db: [work(db) for work in works]
+
+
 class BlockedWrite:
     """A write that does not return until it is released."""
 
@@ -130,15 +134,31 @@ def test_a_write_that_raises_is_rolled_back_alone(connections: ConnectionPair) -
     assert read_notes(connections) == {"before", "after"}
 
 
-def test_works_of_one_write_share_a_transaction(connections: ConnectionPair) -> None:
+def test_parts_of_a_write_share_a_transaction(connections: ConnectionPair) -> None:
     executed = trace_statements(connections)
-    outcomes = connections.write_all([write_note("a"), write_and_raise, write_note("b")])
-    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
-    assert [outcomes[0].take(), outcomes[2].take()] == ["wrote a", "wrote b"]
-    with pytest.raises(LookupError):
-        outcomes[1].take()
+    notes = [write_note("a"), write_note("b")]
+    assert connections.write(in_a_list(*notes), pytest.fail, 2) == ["wrote a", "wrote b"]
     assert read_notes(connections) == {"a", "b"}
     assert executed.count("COMMIT") == executed.count("BEGIN IMMEDIATE") == 1
+
+
+def test_a_part_of_a_write_that_raises_is_rolled_back_alone(connections: ConnectionPair) -> None:
+    executed = trace_statements(connections)
+    works = [write_note("a"), write_and_raise, write_note("b")]
+    first, error, last = connections.write(in_a_list(*works), lambda: [in_a_list(work) for work in works], 3)
+    assert (first, last) == ("wrote a", "wrote b")
+    assert isinstance(error, LookupError)
+    assert read_notes(connections) == {"a", "b"}
+    assert executed.count("COMMIT") == 1
+
+
+def test_the_only_part_of_a_write_is_rolled_back_if_it_raises(connections: ConnectionPair) -> None:
+    executed = trace_statements(connections)
+    work = in_a_list(write_and_raise)
+    [error] = connections.write(work, lambda: [work], 1)
+    assert isinstance(error, LookupError)
+    assert read_notes(connections) == set()
+    assert not any("SAVEPOINT" in text for text in executed)
 
 
 def test_the_only_write_of_a_transaction_is_rolled_back_if_it_raises(connections: ConnectionPair) -> None:

@@ -21,14 +21,16 @@ from copilot_runtime._engine import async_store
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._pagination import next_cursor
-from copilot_runtime.stores._sqlite import connections, garbage, retention, run_follower, run_writes
+from copilot_runtime.stores._sqlite import connections, garbage, retention, run_begins, run_follower, run_writes
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores._sqlite.thread_list import select_infos
 from copilot_runtime.stores.protocol import (
     RAW_RETENTION_SECONDS,
     Batch,
     Lease,
+    LeaseLost,
     RunCompletion,
+    RunEnd,
     ThreadKey,
     ThreadQuery,
 )
@@ -47,7 +49,7 @@ from copilot_runtime.testing._factories import (
     store_run,
 )
 
-from .store_helpers import Clock
+from .store_helpers import Clock, read_raw
 
 pytestmark = pytest.mark.requirement("STORE-08")
 
@@ -62,7 +64,8 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(0.001)
-    monkeypatch.setattr(sqlite, "time", clock)
+    for module in (sqlite, run_writes):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(run_follower, "time", clock)
     return clock
 
@@ -154,12 +157,12 @@ def test_expired_raw_frames_are_deleted_in_small_pieces(path: Path, clock: Clock
     store = SqliteStore(path)
     for number in range(5):
         store_long_run(store, ThreadKey(ADA, f"t{number}"), 60)
-    clock.now += RAW_RETENTION_SECONDS + sqlite.SWEEP_INTERVAL_SECONDS
+    clock.now += RAW_RETENTION_SECONDS + run_writes.SWEEP_INTERVAL_SECONDS
     changes.clear()
     begins = 0
     while count_rows(path, "frames") > 3:
         store_run(store, ThreadKey(BOB, f"t{begins}"))
-        clock.now += RAW_RETENTION_SECONDS + sqlite.SWEEP_INTERVAL_SECONDS
+        clock.now += RAW_RETENTION_SECONDS + run_writes.SWEEP_INTERVAL_SECONDS
         begins += 1
         assert begins < 40
     assert begins > 10
@@ -344,7 +347,7 @@ def _cleared(store: SqliteStore, text: str) -> None:
 def test_max_bytes_counts_the_bytes_of_characters(
     tmp_path: Path, work: Callable[[SqliteStore, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_writes, "first_ordinal", lambda: 1)  # its digits would count
+    monkeypatch.setattr(run_begins, "first_ordinal", lambda: 1)  # its digits would count
     counted = {}
     for kind, text in {"wide": WIDE * 50, "narrow": "x" * 200, "short": "x" * 50}.items():
         store = SqliteStore(tmp_path / f"{kind}.db")
@@ -523,6 +526,24 @@ def test_events_of_many_runs_are_appended_with_few_statements(path: Path, count:
     for at, lease in enumerate(leases):
         update = store.follow(lease.run, 1)
         assert (update.frames, update.duplicates) == ([b"data: 2\n\n"], {at})
+
+
+def test_runs_that_end_together_end_with_few_statements(path: Path) -> None:
+    store = SqliteStore(path)
+    leases = [begin(store, ThreadKey(ADA, str(number))).lease for number in range(16)]
+    ends = [RunEnd(lease, *record_run(lease, message_events(), [QUESTION])) for lease in leases]
+    statements: list[str] = []
+    store._writer.write(lambda db: db.set_trace_callback(statements.append))
+    statements.clear()
+    # One of them twice: it can end only once.
+    *ended, again = store.write_runs([*ends, ends[0]])
+    assert ended == [None] * 16
+    assert isinstance(again, LeaseLost)
+    # Inserts of several rows count for each.
+    assert len(statements) <= 9 + 16 * 4
+    assert not any(text.startswith(("SAVEPOINT", "ROLLBACK")) for text in statements)
+    for end in ends:
+        assert list(read_raw(store, end.lease.run.thread).runs[0].raw or ()) == end.frames
 
 
 def test_thread_of_which_no_run_is_kept_is_deleted_in_its_turn(path: Path) -> None:

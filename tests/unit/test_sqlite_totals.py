@@ -70,7 +70,7 @@ def test_totals_of_a_transaction_that_fails(path: Path) -> None:
     store_run(store, T1)
 
     def fail(db: sqlite3.Connection) -> None:
-        store._begin_work(new_run(BOB, "b"))(db)
+        store._runs._write(db, [new_run(BOB, "b")])
         raise sqlite3.DatabaseError("disk I/O error")
 
     with pytest.raises(StoreError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
@@ -21,6 +23,7 @@ from copilot_runtime.stores import (
 from copilot_runtime.stores import (
     _memory as memory,
 )
+from copilot_runtime.stores._sqlite import run_writes
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores._sqlite.sizes import frames_bytes, ids_bytes, message_bytes, run_bytes, thread_bytes
 from copilot_runtime.stores.protocol import (
@@ -52,8 +55,8 @@ class Machine(RuleBasedStateMachine):
     """The operations. ``valid`` are the leases that hold."""
 
     leases = Bundle("leases")
-    module: ClassVar[ModuleType]
-    """The module whose ``time`` the store uses."""
+    modules: ClassVar[Sequence[ModuleType]]
+    """The modules whose ``time`` the store uses."""
     store: RunStore
 
     def open(self, **limits: int) -> None:
@@ -64,14 +67,16 @@ class Machine(RuleBasedStateMachine):
     def make(self, threads: int, runs: int, size: int) -> None:
         self.sizes: dict[Lease, int] = {}
         self.clock = Clock()
-        self.original_time, self.module.time = self.module.time, self.clock  # type: ignore[attr-defined] - a clock that the test sets
+        self.patch = pytest.MonkeyPatch()
+        for module in self.modules:
+            self.patch.setattr(module, "time", self.clock)
         self.limits = (threads, runs, size)
         self.valid: set[Lease] = set()
         self.open(max_threads=threads, max_runs_per_thread=runs, max_bytes=size)
 
     def teardown(self) -> None:
-        if hasattr(self, "original_time"):
-            self.module.time = self.original_time  # type: ignore[attr-defined]
+        if hasattr(self, "patch"):
+            self.patch.undo()
 
     @rule(target=leases, owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2), size=st.integers(0, 300))
     def begin(self, owner: str, name: int, size: int) -> Any:
@@ -166,7 +171,7 @@ class Machine(RuleBasedStateMachine):
 
 
 class MemoryStoreMachine(Machine):
-    module = memory
+    modules = (memory,)
     store: MemoryStore
 
     def open(self, **limits: int) -> None:
@@ -191,7 +196,7 @@ class MemoryStoreMachine(Machine):
 
 
 class SqliteStoreMachine(Machine):
-    module = sqlite
+    modules = (sqlite, run_writes)
     store: SqliteStore
 
     def open(self, **limits: int) -> None:
@@ -216,7 +221,7 @@ class SqliteStoreMachine(Machine):
         for frames_id, length in self.rows("SELECT frames_id, length(frames) FROM frames"):
             frames[frames_id] = frames.get(frames_id, 0) + frames_bytes(length)
         sizes = {
-            thread: thread_bytes(owner, thread_id) + len(ids) - len("[]") + len(recent_ids)
+            thread: thread_bytes(len(owner), len(thread_id)) + len(ids) - len("[]") + len(recent_ids)
             for thread, owner, thread_id, ids, recent_ids in self.rows(
                 "SELECT id, owner, thread_id, message_ids, recent_ids FROM threads"
             )
@@ -231,7 +236,7 @@ class SqliteStoreMachine(Machine):
             "SELECT thread, frames_id, raw_until, run_id, records, duplicates FROM runs"
             " WHERE thread IN (SELECT id FROM threads)"
         ):
-            sizes[thread] += run_bytes(*columns) + (frames.get(frames_id, 0) if raw_until else 0)
+            sizes[thread] += run_bytes(sum(map(len, columns))) + (frames.get(frames_id, 0) if raw_until else 0)
         for thread, *columns in self.rows(
             "SELECT thread, id, message FROM messages WHERE thread IN (SELECT id FROM threads)"
         ):

@@ -29,7 +29,7 @@ from copilot_runtime.stores import (
 from copilot_runtime.stores import (
     _memory as memory,
 )
-from copilot_runtime.stores._sqlite import retention, run_follower, schema
+from copilot_runtime.stores._sqlite import retention, run_follower, run_writes, schema
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import (
     RAW_RETENTION_SECONDS,
@@ -74,7 +74,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 @pytest.fixture
 def disk_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(0.001)
-    monkeypatch.setattr(sqlite, "time", clock)
+    for module in (sqlite, run_writes):
+        monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(run_follower, "time", clock)
     return clock
 
@@ -651,7 +652,7 @@ def test_raw_frames_expire_in_sqlite(path: Path, disk_clock: Clock) -> None:
     append_one(store, lease, first[:1])
     disk_clock.now += 1
     assert read_raw(store, T1).runs[0].raw is None
-    disk_clock.now += sqlite.SWEEP_INTERVAL_SECONDS
+    disk_clock.now += run_writes.SWEEP_INTERVAL_SECONDS
     begin(store, ThreadKey(ADA, "t3"))
     assert rows(path, "SELECT count(*) FROM frames") == [(1,)]
     # An active run keeps its frames; the end of an ended run is known from its replay.

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from ..._concurrency.outcome import Outcome
 from ..._concurrency.process_local import ProcessLocal
 from ..migrations import MigrationRequired
 from ..protocol import StoreError
@@ -71,19 +70,14 @@ class ConnectionPair:
         self._state = ProcessLocal(_State)
         self._abandoned: list[ProcessLocal[_State]] = []
 
-    def write(self, work: Work[T]) -> T:
-        """Runs ``work`` in a transaction, and returns its result once that has been committed."""
-        [outcome] = self.write_all((work,))
-        return outcome.take()
-
-    def write_all(self, works: Sequence[Work[T]]) -> Sequence[Outcome[T]]:
-        """Runs works in one transaction, in their order, and returns how each has ended, once it has been committed.
+    def write(self, work: Work[T], split: Callable[[], Sequence[Work[T]]] | None = None, size: int = 1) -> T:
+        """Runs ``work`` in a transaction, and returns its result once that has been committed.
 
         Threads that write at the same time share a transaction (group commit): the one that holds the connection
         runs the works of all that are waiting, and commits once. If one work raises, only its own changes are
-        rolled back.
+        rolled back, and with ``split``, which is as in a `PendingWrite`, only those of the part that raises.
         """
-        pending, state = PendingWrite(works), self._state.get()
+        pending, state = PendingWrite(work, split, size), self._state.get()
         state.waiting.append(pending)
         if state.had_company:
             _yield()
@@ -112,8 +106,8 @@ class ConnectionPair:
         For what may be lost, and must not make a reader wait.
         """
         state = self._state.get()
-        if all(work not in pending.works for pending in tuple(state.waiting)):
-            state.waiting.append(PendingWrite((work,)))
+        if all(work != pending.work for pending in tuple(state.waiting)):
+            state.waiting.append(PendingWrite(work))
         if not state.writer.lock.acquire(blocking=False):
             return
         try:

@@ -43,7 +43,7 @@ def clear_active_thread(db: Db, thread: int) -> None:
     [(row_id, size)] = db.execute(
         "INSERT INTO threads (owner, thread_id, used_at, ordinal, bytes) SELECT CAST(? AS TEXT), CAST(? AS TEXT), ?, ?,"
         f" ? + frames_bytes FROM live WHERE thread = ? RETURNING id, {THREAD_BYTES}",
-        (owner, thread_id, used_at, ordinal, thread_bytes(owner, thread_id), -thread),
+        (owner, thread_id, used_at, ordinal, thread_bytes(len(owner), len(thread_id)), -thread),
     ).fetchall()
     db.totals.add(owner, size, threads=1)
     db.execute("UPDATE live SET thread = ?, counted_bytes = frames_bytes WHERE thread = ?", (row_id, -thread))

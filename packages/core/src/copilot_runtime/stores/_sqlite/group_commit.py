@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ..._concurrency.outcome import Outcome
@@ -22,24 +22,29 @@ MAX_GROUP_COMMIT = 64
 
 
 class PendingWrite(Generic[T]):
-    """The works of one caller, which wait for a transaction.
+    """The work of one caller, which waits for a transaction.
 
     Args:
-        works: To be run in this order, in the same transaction.
+        work: The work.
+        split: Returns the same work in parts. Each returns a list, as does the whole. Should anything raise, the parts
+            are run one by one, and for one that raises the list has the exception.
+        size: How many parts there are.
     """
 
-    __slots__ = ("is_done", "outcome", "works")
+    __slots__ = ("is_done", "outcome", "size", "split", "work")
 
-    def __init__(self, works: Sequence[Work[T]]) -> None:
-        self.works = works
-        self.outcome: Outcome[Sequence[Outcome[T]]] = Outcome()
-        """How each work has ended, or why the transaction has failed."""
+    def __init__(self, work: Work[T], split: Callable[[], Sequence[Work[T]]] | None = None, size: int = 1) -> None:
+        self.work = work
+        self.split = split
+        self.size = size
+        self.outcome: Outcome[T] = Outcome()
+        """How the work has ended, or why the transaction has failed."""
         self.is_done = False
         """Whether the transaction has ended. Set last, so that other threads find the rest."""
 
-    def complete(self, outcomes: Sequence[Outcome[T]]) -> None:
-        """Sets the outcomes. To be called after the commit."""
-        self.outcome.result = outcomes
+    def complete(self, outcome: Outcome[T]) -> None:
+        """Sets the outcome. To be called after the commit."""
+        self.outcome = outcome
         self.is_done = True
 
     def fail(self, message: str) -> None:
@@ -57,13 +62,14 @@ class Group:
 
     def __init__(self, waiting: deque[PendingWrite[Any]]) -> None:
         self._writes: list[PendingWrite[Any]] = []
-        self._works: list[Work[Any]] = []
         self._outcomes: list[Outcome[Any]] = []
+        self._has_failed = False
+        size = 0
         with contextlib.suppress(IndexError):
-            while len(self._works) < MAX_GROUP_COMMIT:
+            while size < MAX_GROUP_COMMIT:
                 pending = waiting.popleft()
                 self._writes.append(pending)
-                self._works += pending.works
+                size += pending.size
 
     @property
     def has_several_writers(self) -> bool:
@@ -75,42 +81,67 @@ class Group:
 
         Raises sqlite3.Error, which fails the whole transaction.
         """
-        if len(self._works) == 1:
-            self._outcomes = [_run(self._works[0], db)]
-            # The only work of a transaction needs no savepoint: all of it is rolled back.
-            if self._outcomes[0].error is None:
-                db.totals.write(db)
-                return "COMMIT"
-            db.remember_nothing()
+        for pending in self._writes:
+            outcome = self._run(pending.work, db)
+            self._outcomes.append(outcome)
+            if outcome.error is not None:
+                break
+        else:
+            db.totals.write(db)
+            return "COMMIT"
+        db.remember_nothing()
+        if len(self._writes) == self._writes[0].size == 1:
+            self._outcomes = [outcome if self._writes[0].split is None else _of_parts([outcome])]
             return "ROLLBACK"
-        # Works rarely raise. One savepoint for all of them costs much less than one for each.
-        with _savepoint(db):
-            for work in self._works:
-                outcome = _run(work, db)
-                self._outcomes.append(outcome)
-                if outcome.error is not None:
-                    break
-            else:
-                db.totals.write(db)
-                return "COMMIT"
-            _roll_back(db)
-            self._outcomes = [_run_in_savepoint(work, db) for work in self._works]
+        # Works rarely raise. A savepoint would have SQLite copy each page before it changes.
+        db.execute("ROLLBACK")
+        db.execute("BEGIN IMMEDIATE")
+        self._outcomes = [self._run_alone(pending, db) for pending in self._writes]
         return "COMMIT"
 
     def complete(self) -> bool:
         """Passes the outcomes to the callers, after the commit. Returns whether the store could not do some work."""
-        has_failed = any(isinstance(outcome.error, StoreError) for outcome in self._outcomes)
-        position = 0
-        for pending in self._writes:
-            end = position + len(pending.works)
-            pending.complete(self._outcomes[position:end])
-            position = end
-        return has_failed
+        for pending, outcome in zip(self._writes, self._outcomes, strict=True):
+            pending.complete(outcome)
+        return self._has_failed
 
     def fail(self, message: str) -> None:
         """Passes an error to all callers, to each one of its own: whoever raises it adds to its traceback."""
         for pending in self._writes:
             pending.fail(message)
+
+    def _run_alone(self, pending: PendingWrite[Any], db: StoreConnection) -> Outcome[Any]:
+        if pending.split is None:
+            return self._run_in_savepoint(pending.work, db)
+        return _of_parts([self._run_in_savepoint(part, db) for part in pending.split()])
+
+    def _run_in_savepoint(self, work: Work[T], db: StoreConnection) -> Outcome[T]:
+        db.execute("SAVEPOINT work")
+        outcome = self._run(work, db)
+        if outcome.error is None:
+            db.totals.write(db)
+        else:
+            db.execute("ROLLBACK TO work")
+            db.remember_nothing()
+        db.execute("RELEASE work")
+        return outcome
+
+    def _run(self, work: Work[T], db: StoreConnection) -> Outcome[T]:
+        try:
+            return Outcome(work(db))
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            self._has_failed = self._has_failed or isinstance(error, StoreError)
+            return Outcome(None, error)
+
+
+def _of_parts(outcomes: Sequence[Outcome[Any]]) -> Outcome[Any]:
+    """Returns the outcome of a work from those of its parts."""
+    results: list[Any] = []
+    for outcome in outcomes:
+        results += [outcome.error] if outcome.result is None else outcome.result
+    return Outcome(results)
 
 
 def withdraw(pending: PendingWrite[Any], waiting: deque[PendingWrite[Any]]) -> bool:
@@ -120,35 +151,3 @@ def withdraw(pending: PendingWrite[Any], waiting: deque[PendingWrite[Any]]) -> b
     except ValueError:
         return False
     return True
-
-
-def _run(work: Work[T], db: StoreConnection) -> Outcome[T]:
-    try:
-        return Outcome(work(db))
-    except sqlite3.Error:
-        raise
-    except Exception as error:
-        return Outcome(None, error)
-
-
-def _run_in_savepoint(work: Work[T], db: StoreConnection) -> Outcome[T]:
-    with _savepoint(db):
-        outcome = _run(work, db)
-        if outcome.error is None:
-            db.totals.write(db)
-        else:
-            _roll_back(db)
-        return outcome
-
-
-def _roll_back(db: StoreConnection) -> None:
-    db.execute("ROLLBACK TO works")
-    db.remember_nothing()
-
-
-@contextlib.contextmanager
-def _savepoint(db: sqlite3.Connection) -> Iterator[None]:
-    # Savepoints may have the same name: the innermost one is meant.
-    db.execute("SAVEPOINT works")
-    yield
-    db.execute("RELEASE works")

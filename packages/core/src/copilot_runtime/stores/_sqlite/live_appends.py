@@ -1,21 +1,16 @@
-"""Frames that are appended to many active runs, with few statements.
-
-After each statement, and each row that one returns, the thread waits for an event loop that is busy, which costs more
-than most statements: so there is one for many runs, and none returns a row for each.
-"""
+"""Frames that are appended to many active runs, with few statements, of which none returns a row for each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar, cast
+from collections.abc import Iterable
+from typing import NamedTuple, cast
 
 from ..._events import join_frames
 from .. import protocol as p
 from .._sql.encoding import checksum, format_list
+from .row_values import SIZES, parts
 from .rows import Db, blob_value
 from .sizes import frames_bytes
-
-T = TypeVar("T")
 
 
 class LargeRun(NamedTuple):
@@ -53,10 +48,10 @@ class LiveAppends:
 
     def append(self, db: Db) -> bool:
         """Appends them. Returns False if not all of the runs are active and have the frames that are expected."""
-        found = sum([db.execute(_UPDATE_RUNS[size], values).rowcount for size, values in _parts(self._runs, _NO_RUN)])
+        found = sum([db.execute(_UPDATE_RUNS[size], values).rowcount for size, values in parts(self._runs, _NO_RUN)])
         if found < len(self._tokens):
             return False
-        for size, values in _parts(self._frames, _NO_FRAMES):
+        for size, values in parts(self._frames, _NO_FRAMES):
             db.execute(_INSERT_FRAMES[size], values)
         return True
 
@@ -81,9 +76,6 @@ class LiveAppends:
         return min(self._tokens), max(self._tokens)
 
 
-_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
-"""For how many rows there are statements, which SQLite compiles once."""
-
 _NO_RUN: tuple[int | str, ...] = (-1, 0, 0, 0, 0, "")
 _NO_FRAMES: tuple[int | bytearray, ...] = (-1, 0, 0, blob_value())
 """Rows that belong to no run. With NULL in place of -1, `sqlite3` would take longer."""
@@ -93,21 +85,11 @@ _UPDATE_RUNS = {
     " size = size + new.column5, duplicates = new.column6"
     f" FROM (VALUES {', '.join(['(?, ?, ?, ?, ?, ?)'] * size)}) AS new"
     " WHERE token = new.column1 AND frames = new.column2"
-    for size in _SIZES
+    for size in SIZES
 }
 _INSERT_FRAMES = {
     size: "INSERT INTO frames (frames_id, first, checksum, frames)"
     " SELECT frames_id, new.column2, new.column3, new.column4"
     f" FROM (VALUES {', '.join(['(?, ?, ?, ?)'] * size)}) AS new CROSS JOIN live ON token = new.column1"
-    for size in _SIZES
+    for size in SIZES
 }
-
-
-def _parts(values: Sequence[T], padding: tuple[T, ...]) -> Iterator[tuple[int, Sequence[T]]]:
-    """Yields the values of rows in parts of the `_SIZES`, of which the last one is padded with rows that are none."""
-    width = len(padding)
-    for start in range(0, len(values), _SIZES[0] * width):
-        part = values[start : start + _SIZES[0] * width]
-        count = len(part) // width
-        size = 1 << (count - 1).bit_length()
-        yield size, [*part, *padding * (size - count)]

@@ -92,10 +92,10 @@ class ThreadRows:
             ids_of_runs((run.ordinal, run.event_messages, run.input_messages) for run in thread.runs)
         )
         texts += text_bytes(self._recent_ids)
-        self._bytes = thread_bytes(*thread.key) + texts + sum(row.bytes for row in self._ids)
+        self._bytes = thread_bytes(*map(text_bytes, thread.key)) + texts + sum(row.bytes for row in self._ids)
         for run in thread.runs:
             records = b"".join(run.records)
-            size = run_bytes(records, "[]", run.run_id)
+            size = run_bytes(len(records) + len("[]") + text_bytes(run.run_id))
             self._bytes += size
             self._runs.append(
                 (
@@ -146,7 +146,7 @@ class ThreadRows:
             [(row_id, *run) for run in self._runs],
         )
         insert_ids(db, cast(int, row_id), self._ids)
-        rows.store_messages(db, cast(int, row_id), self._messages, replaces=False)
+        rows.insert_messages(db, rows.message_rows(cast(int, row_id), self._messages))
 
 
 def select_state(db: Db, key: p.ThreadKey) -> tuple[int, int, ThreadState] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from ..._events import CompactedFrames, join_frames, split_frames
+from ..._events import CompactedFrames, split_frames
 from .. import protocol as p
 from .._sql.encoding import (
     blob,
@@ -20,7 +20,7 @@ from .._sql.encoding import (
     text,
 )
 from .room import StoreConnection
-from .sizes import frames_bytes, message_bytes, text_bytes
+from .sizes import message_bytes, text_bytes
 
 T = TypeVar("T")
 
@@ -121,30 +121,18 @@ def select_active_run(db: Db, key: p.ThreadKey, now: float) -> p.ActiveRun | Non
 # --- frames ---
 
 
-class Piece(NamedTuple):
-    """Frames that are appended to a run together: a row of ``frames``."""
-
-    frames: int
-    """How many there are."""
-    data: bytes
-    stored_bytes: int
-    """About how many bytes of the file the row takes."""
-
-    @classmethod
-    def from_frames(cls, frames: Sequence[bytes]) -> Piece:
-        """Returns it for these frames."""
-        data = join_frames(frames)
-        return cls(len(frames), data, frames_bytes(len(data)))
+FramesRow = tuple[int, int, int, bytearray]
+"""Frames as `insert_frames` takes them: the id of those of their run, the number of the first one, a checksum, data."""
 
 
-def insert_frames(db: Db, frames_id: int, count: int, piece: Piece) -> None:
-    """Appends frames to a run. ``count`` is the number of its frames with these included."""
-    if piece.frames:
-        first = count - piece.frames + 1
-        db.execute(
-            "INSERT INTO frames (frames_id, first, checksum, frames) VALUES (?, ?, ?, ?)",
-            (frames_id, first, checksum(piece.data, first), blob_value(piece.data)),
-        )
+def frames_row(frames_id: int, first: int, data: bytes) -> FramesRow:
+    """Returns frames that are appended to a run together, joined, for `insert_frames`."""
+    return frames_id, first, checksum(data, first), blob_value(data)
+
+
+def insert_frames(db: Db, frames: Sequence[FramesRow]) -> None:
+    """Inserts frames that are appended to runs."""
+    db.executemany("INSERT INTO frames (frames_id, first, checksum, frames) VALUES (?, ?, ?, ?)", frames)
 
 
 def select_frames(db: Db, frames_id: int, after: int) -> list[bytes]:
@@ -181,6 +169,9 @@ def select_duplicates(db: Db, thread: int, ordinal: int) -> frozenset[int]:
 
 # --- messages ---
 
+MessageRow = tuple[int, str, str, int]
+"""A message as `insert_messages` takes it: its thread, its id, its JSON and the checksum of that."""
+
 
 def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
     """Returns the messages of a thread."""
@@ -205,25 +196,31 @@ def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
     return list({message["id"]: message for message in messages}.values())
 
 
-def store_messages(db: Db, thread: int, messages: Mapping[str, str], *, replaces: bool) -> int:
-    """Stores a thread's messages, given as JSON by their ids. Returns about how many more bytes of the file they take.
+def message_rows(thread: int, messages: Mapping[str, str]) -> list[MessageRow]:
+    """Returns messages of a thread, given as JSON by their ids, for `insert_messages`."""
+    return [(thread, message_id, message, checksum(message.encode())) for message_id, message in messages.items()]
 
-    ``replaces`` is whether the thread may have messages already: those whose ids are missing in ``messages`` are
-    deleted, and those that have not changed are not written again.
-    """
-    stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,))) if replaces else {}
-    added = {message_id: message for message_id, message in messages.items() if stored.get(message_id) != message}
+
+def insert_messages(db: Db, messages: Sequence[MessageRow]) -> None:
+    """Inserts messages of threads, or replaces those of the same ids."""
     db.executemany(
         "INSERT INTO messages (thread, id, message, checksum) VALUES (?,?,?,?)"
         " ON CONFLICT DO UPDATE SET message = excluded.message, checksum = excluded.checksum",
-        [(thread, message_id, message, checksum(message.encode())) for message_id, message in added.items()],
+        messages,
     )
-    if not stored:
-        return messages_bytes(added)
+
+
+def replace_messages(db: Db, thread: int, messages: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
+    """Deletes those messages of a thread that are not among these, given as JSON by their ids.
+
+    Returns which of these are to be inserted, and about how many more bytes of the file all of them then take.
+    """
+    stored = dict(db.execute("SELECT id, message FROM messages WHERE thread = ?", (thread,)))
+    added = {message_id: message for message_id, message in messages.items() if stored.get(message_id) != message}
     removed = {message_id: stored[message_id] for message_id in stored.keys() - messages.keys()}
     replaced = {message_id: stored[message_id] for message_id in added.keys() & stored.keys()}
     db.executemany("DELETE FROM messages WHERE thread = ? AND id = ?", [(thread, message_id) for message_id in removed])
-    return messages_bytes(added) - messages_bytes(removed) - messages_bytes(replaced)
+    return added, messages_bytes(added) - messages_bytes(removed) - messages_bytes(replaced)
 
 
 def complete_messages(db: Db, thread: int) -> int:
@@ -242,9 +239,11 @@ def complete_messages(db: Db, thread: int) -> int:
         "SELECT length(CAST(message_ids AS BLOB)) FROM threads WHERE id = ?", (thread,)
     ).fetchone()[0]
     db.execute("UPDATE threads SET message_ids = ?, messages_run = 0 WHERE id = ?", (message_ids, thread))
-    return store_messages(db, thread, messages, replaces=True) + text_bytes(message_ids) - list_bytes
+    added, size = replace_messages(db, thread, messages)
+    insert_messages(db, message_rows(thread, added))
+    return size + text_bytes(message_ids) - list_bytes
 
 
 def messages_bytes(messages: Mapping[str, str]) -> int:
     """Returns about how many bytes of the file messages take, given as JSON by their ids."""
-    return sum(message_bytes(message_id, message) for message_id, message in messages.items())
+    return sum(map(message_bytes, messages.keys(), messages.values()))

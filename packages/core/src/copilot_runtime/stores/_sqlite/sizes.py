@@ -20,24 +20,6 @@ _FILL = 0.9
 """How full pages are, on average, with rows that share them."""
 
 
-def row_bytes(*columns: str | bytes | int) -> int:
-    """Returns about how many bytes of the file a row of a table takes, without the indexes.
-
-    Args:
-        *columns: Its texts and blobs, or how many bytes they have.
-    """
-    return _cell_bytes(sum(map(_length, columns)), _MAX_LOCAL_OF_ROW)
-
-
-def entry_bytes(*columns: str | bytes | int) -> int:
-    """Returns about how many bytes of the file an entry of an index takes.
-
-    Args:
-        *columns: Its texts, or how many bytes they have.
-    """
-    return _cell_bytes(sum(map(_length, columns)), _MAX_LOCAL_OF_ENTRY)
-
-
 @functools.lru_cache(maxsize=4096)  # for every batch of a flush, and for every row of a run; most are alike
 def _cell_bytes(payload: int, max_local: int) -> int:
     pages = 0
@@ -58,15 +40,24 @@ _SHORT_ENTRY = _cell_bytes(0, _MAX_LOCAL_OF_ENTRY)
 """About how many bytes an entry of an index over numbers takes."""
 
 
-def thread_bytes(owner: str | bytes, thread_id: str | bytes) -> int:
-    """Returns about how many bytes of the file a thread takes without its runs and messages."""
+def thread_bytes(owner_length: int, id_length: int) -> int:
+    """Returns about how many bytes of the file a thread takes without its runs and messages.
+
+    Args:
+        owner_length: How many bytes its owner has.
+        id_length: How many bytes its id has.
+    """
     # A row, four indexes, and a part of what the owner's row and its three indexes take.
-    return entry_bytes(5 * text_bytes(owner) + 3 * text_bytes(thread_id) + 6 * _CELL_BYTES)
+    return _cell_bytes(5 * owner_length + 3 * id_length + 6 * _CELL_BYTES, _MAX_LOCAL_OF_ENTRY)
 
 
-def run_bytes(*columns: str | bytes | int) -> int:
-    """Returns about how many bytes of the file a run that has ended takes, without its frames."""
-    return row_bytes(*columns) + 2 * _SHORT_ENTRY
+def run_bytes(length: int) -> int:
+    """Returns about how many bytes of the file a run that has ended takes, without its frames.
+
+    Args:
+        length: How many bytes its texts and blobs have.
+    """
+    return _cell_bytes(length, _MAX_LOCAL_OF_ROW) + 2 * _SHORT_ENTRY
 
 
 def ids_bytes(length: int) -> int:
@@ -74,10 +65,10 @@ def ids_bytes(length: int) -> int:
     return _cell_bytes(length, _MAX_LOCAL_OF_ROW) + _SHORT_ENTRY
 
 
-def message_bytes(message_id: str | int, message: str | int) -> int:
+def message_bytes(message_id: str, message: str) -> int:
     """Returns about how many bytes of the file a message takes."""
-    id_length = _length(message_id)
-    return _cell_bytes(id_length + _length(message), _MAX_LOCAL_OF_ROW) + _cell_bytes(id_length, _MAX_LOCAL_OF_ENTRY)
+    id_length = text_bytes(message_id)
+    return _cell_bytes(id_length + text_bytes(message), _MAX_LOCAL_OF_ROW) + _cell_bytes(id_length, _MAX_LOCAL_OF_ENTRY)
 
 
 def frames_bytes(length: int) -> int:
@@ -85,13 +76,7 @@ def frames_bytes(length: int) -> int:
     return _cell_bytes(length, _MAX_LOCAL_OF_ROW) + _SHORT_ENTRY if length else 0
 
 
-def text_bytes(text: str | bytes) -> int:
-    """Returns how many bytes a text or a blob has: as many as in UTF-8, SQLite's default."""
-    return _length(text)
-
-
-def _length(column: str | bytes | int) -> int:
-    if isinstance(column, int):
-        return column
+def text_bytes(text: str) -> int:
+    """Returns how many bytes a text has in UTF-8, SQLite's default."""
     # Most are ASCII, such as the JSON of messages, and need not be copied.
-    return len(column) if isinstance(column, bytes) or column.isascii() else len(column.encode())
+    return len(text) if text.isascii() else len(text.encode())

@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar, cast
 
 from .. import protocol as p
@@ -23,7 +22,7 @@ from .message_ids import select_ids
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
 from .run_follower import RunFollower
-from .run_writes import PreparedEnd, begin_run
+from .run_writes import RunWrites
 from .sizes import text_bytes
 from .snapshots import Snapshots
 from .thread_list import select_infos
@@ -32,9 +31,6 @@ from .writer import Writer
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
 T = TypeVar("T")
-
-SWEEP_INTERVAL_SECONDS = 10.0
-"""How often expired frames and threads are looked for."""
 
 _MIN_JOURNAL_BYTES = 64 * 1024
 _MAX_JOURNAL_BYTES = 16 * 1024 * 1024
@@ -103,11 +99,10 @@ class SqliteStore:
             os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes), migrates=migrate
         )
         self._writer = Writer(self._connections, self._retention)
-        self._next_sweep = 0.0
-        """When to look for expired rows, by the monotonic clock."""
         self._used: dict[p.ThreadKey, float] = {}
         """When threads were last used, which is still to be written."""
         self._signals = LeaseSignals(self._connections)
+        self._runs = RunWrites(self._writer, self._retention, self._signals, lease_seconds)
         self._follower = RunFollower(self._connections)
         self._snapshots = Snapshots()
         self._appends = FrameAppends(self._writer, self._retention)
@@ -121,56 +116,24 @@ class SqliteStore:
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
-        return self._writer.write(self._begin_work(run))
+        return cast("p.RunStarted | p.ThreadBusy", self._write_run(run))
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
-        self._signals.ending(lease.token)
-        self._writer.write(self._finish_work(lease, frames, completion))
+        self._write_run(p.RunEnd(lease, frames, completion))
+
+    def _write_run(self, change: p.NewRun | p.RunEnd) -> p.RunStarted | p.ThreadBusy | None:
+        [result] = self._runs.write([change])
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def write_runs(
         self, changes: Sequence[p.NewRun | p.RunEnd]
     ) -> Sequence[p.RunStarted | p.ThreadBusy | Exception | None]:
-        for change in changes:
-            if isinstance(change, p.RunEnd):
-                self._signals.ending(change.lease.token)
-        outcomes = self._connections.write_all([rows.checked(self._change_work(change)) for change in changes])
-        return [outcome.result if outcome.error is None else cast(Exception, outcome.error) for outcome in outcomes]
-
-    def _change_work(self, change: p.NewRun | p.RunEnd) -> Callable[[Db], p.RunStarted | p.ThreadBusy | None]:
-        if isinstance(change, p.NewRun):
-            return self._begin_work(change)
-        try:
-            return self._finish_work(change.lease, change.frames, change.completion)
-        except Exception as error:  # of this run alone
-            return partial(_raise, error)
-
-    def _begin_work(self, run: p.NewRun) -> Callable[[Db], p.RunStarted | p.ThreadBusy]:
-        def work(db: Db) -> p.RunStarted | p.ThreadBusy:
-            now = time.time()
-            if self._sweep_is_due() and not self._retention.sweep(db, now):
-                self._next_sweep = time.monotonic() + SWEEP_INTERVAL_SECONDS
-            self._retention.make_room(db, 0)
-            outcome = begin_run(db, run, now, self._lease_seconds)
-            if isinstance(outcome, p.RunStarted):
-                self._signals.begun(outcome.lease.token)
-            return outcome
-
-        return work
+        return self._runs.write(changes)
 
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         return self._appends.append(batches)
-
-    def _finish_work(
-        self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion
-    ) -> Callable[[Db], None]:
-        end = PreparedEnd(lease, frames, completion)
-        self._writer.make_room_for(end.size)
-
-        def work(db: Db) -> None:
-            growth = end.write(db, self._retention, time.time())
-            self._writer.warn_evicted(self._retention.evict(db, *growth))
-
-        return work
 
     def renew(self, leases: Sequence[p.Lease]) -> None:
         def work(db: Db) -> None:
@@ -385,19 +348,12 @@ class SqliteStore:
         finally:
             self._signals.written()
 
-    def _sweep_is_due(self) -> bool:
-        return time.monotonic() >= self._next_sweep
-
     def _write_used(self, db: Db) -> None:
         used, self._used = self._used, {}
         db.executemany(
             "UPDATE threads SET used_at = ? WHERE owner = ? AND thread_id = ?",
             [(used_at, *thread) for thread, used_at in list(used.items())],
         )
-
-
-def _raise(error: Exception, db: Db) -> None:
-    raise error
 
 
 def _journal_bytes(max_bytes: int) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 from . import rows
 from .connections import ConnectionPair
@@ -15,6 +15,7 @@ from .rows import Db
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Writer:
@@ -33,6 +34,20 @@ class Writer:
     def write(self, work: Callable[[Db], T]) -> T:
         """Calls a function in a transaction."""
         return self._connections.write(rows.checked(work))
+
+    def write_each(self, work: Callable[[Db, Sequence[U]], list[T]], items: Sequence[U]) -> list[T | Exception]:
+        """Calls a function with several items, in a transaction, and returns its list of results.
+
+        Should it raise, it is called for each item alone, and the list has the exceptions of those where it raises.
+        """
+
+        def work_on(some: Sequence[U]) -> Callable[[Db], list[T]]:
+            return rows.checked(lambda db: work(db, some))
+
+        return cast(
+            "list[T | Exception]",
+            self._connections.write(work_on(items), lambda: [work_on([item]) for item in items], len(items)),
+        )
 
     def make_room_for(self, size: int) -> None:
         """Deletes, before a large write, what its own transaction would be too long for."""
