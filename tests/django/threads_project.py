@@ -48,7 +48,7 @@ class Project:
         """Runs Python with more environment variables, and returns what it prints."""
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         done = subprocess.run(
-            [sys.executable, "-B", *arguments],
+            [sys.executable, *arguments],
             cwd=ROOT,
             env={**os.environ, **self.env, "PYTHONPATH": path, **env},
             capture_output=True,

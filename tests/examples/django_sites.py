@@ -34,7 +34,7 @@ def _manage(folder: str, env: Mapping[str, str], command: str, *options: str) ->
     subprocess.run(
         [sys.executable, "manage.py", command, *options, *extra],
         cwd=ROOT / "examples" / folder,
-        env={**os.environ, **env, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, **env},
         check=True,
         capture_output=True,
     )

@@ -152,7 +152,7 @@ def web_server(store: str, port: int) -> Iterator[RunningServer]:
     program, *arguments = dockerfile_command(FOLDER / "Dockerfile")
     replaced = {"0.0.0.0": "127.0.0.1", "8000": str(port)}
     command = [sys.executable, "-m", program, *(replaced.get(word, word) for word in arguments)]
-    environment = {"STORE": store, "PGPASSWORD": "copilot", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {"STORE": store, "PGPASSWORD": "copilot"}
     with run_server(command, port, env=environment, folder=FOLDER) as server:
         yield server
 
