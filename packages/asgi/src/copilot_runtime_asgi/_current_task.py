@@ -19,14 +19,14 @@ class CurrentTasks(Protocol):
     def __setitem__(self, loop: _Loop, task: _Task, /) -> None:
         """Makes a task the current one, in place of another or of none."""
 
-    def pop(self, loop: _Loop, /) -> _Task:
+    def __delitem__(self, loop: _Loop, /) -> None:
         """Leaves a loop without a current task, which has one."""
 
 
 current_tasks: CurrentTasks
 
 if sys.version_info >= (3, 14):
-    from asyncio.tasks import _swap_current_task
+    from asyncio.tasks import _swap_current_task  # type: ignore[attr-defined]
 
     class _SwappedTasks:
         """Does it by a function: there is no dictionary any more."""
@@ -37,10 +37,11 @@ if sys.version_info >= (3, 14):
         def __setitem__(self, loop: _Loop, task: _Task, /) -> None:
             _swap_current_task(loop, task)
 
-        def pop(self, loop: _Loop, /) -> _Task:
-            task: _Task = _swap_current_task(loop, None)
-            return task
+        def __delitem__(self, loop: _Loop, /) -> None:
+            _swap_current_task(loop, None)
 
     current_tasks = _SwappedTasks()
 else:
-    from asyncio.tasks import _current_tasks as current_tasks  # type: ignore[attr-defined]
+    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]
+
+    current_tasks = _current_tasks

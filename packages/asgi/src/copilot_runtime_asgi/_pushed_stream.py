@@ -166,7 +166,7 @@ class PushedStream(AsyncStreamIterator):
             self._pushed = PushedMessage(None, error)
         finally:
             if current is None:
-                current_tasks.pop(loop)
+                del current_tasks[loop]
             else:
                 current_tasks[loop] = current
         self._wake()

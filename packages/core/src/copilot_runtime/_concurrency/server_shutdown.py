@@ -149,13 +149,13 @@ async def _wait(task: asyncio.Task[Any]) -> None:
 
 def _is_a(server: object, module: str, name: str) -> bool:
     """Returns whether ``server`` is of that class, which this module does not import."""
-    return _is_subclass(type(server), module, name)
+    return _has_class(type(server).__mro__, module, name)
 
 
 @functools.lru_cache(maxsize=8)  # as the server is looked at 20 times a second
-def _is_subclass(kind: type, module: str, name: str) -> bool:
+def _has_class(bases: tuple[type, ...], module: str, name: str) -> bool:
     # Other programs' objects have an attribute `alive` as well, and runs must not end for what it means there.
-    return any((base.__module__, base.__qualname__) == (module, name) for base in kind.__mro__)
+    return any((base.__module__, base.__qualname__) == (module, name) for base in bases)
 
 
 def _limit(config: object, option: str) -> float | None:
