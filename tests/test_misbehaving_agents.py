@@ -22,8 +22,8 @@ BROKEN_OFF = ["RUN_STARTED", *TEXT, "RUN_ERROR"]
 MILLION = 1_000_000
 
 
-# For tests that need a server each, and for long tables of what agents may do wrong: they try how the engine and its
-# loop fare, which the adapters of a stack share.
+# For tests that need a server each, for agents without end, and for long tables of what agents may do wrong: they try
+# how the engine and its loop fare, which the adapters of a stack share.
 ONE_OF_EACH_STACK = pytest.mark.parametrize("adapter", ["asgi", "wsgi"], indirect=True)
 
 
@@ -218,6 +218,7 @@ def test_agent_that_yields_values_which_json_can_represent(client: Client, value
     check_thread(client, thread)
 
 
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", misbehaving_agents.RETURNING_NO_EVENTS)
 def test_agent_that_returns_no_events_ends_in_run_error(client: Client, agent: str) -> None:
     thread = unique("nothing")
@@ -295,6 +296,7 @@ def small_store(adapter: str) -> Iterator[Client]:
 
 
 @pytest.mark.requirement("RUN-16")
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", ["endless-async", "endless-sync"])
 def test_run_too_large_agent_without_end(small_store: Client, agent: str) -> None:
     thread = unique("large")
@@ -305,6 +307,7 @@ def test_run_too_large_agent_without_end(small_store: Client, agent: str) -> Non
 
 
 @pytest.mark.requirement("RUN-16")
+@ONE_OF_EACH_STACK
 def test_run_too_large_one_event(small_store: Client) -> None:
     thread = unique("large")
     events = small_store.run("one-huge-event", thread, forwardedProps={"count": 2 * runtimes.STORE_BYTES})
@@ -316,6 +319,7 @@ def test_run_too_large_one_event(small_store: Client) -> None:
 
 
 @pytest.mark.requirement("STOP-04")
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", misbehaving_agents.NEVER_ENDING)
 def test_stop_grace_seconds_ends_an_agent_that_does_not_react(client: Client, agent: str) -> None:
     """Where it does not listen, the runtime ends the run after the grace that it has."""
@@ -343,6 +347,7 @@ def short_timeout(adapter: str) -> Iterator[Client]:
 
 
 @pytest.mark.requirement("RUN-14")
+@ONE_OF_EACH_STACK
 @pytest.mark.parametrize("agent", [*misbehaving_agents.NEVER_ENDING, "endless-async", "endless-sync"])
 def test_run_timeout_seconds_ends_a_run_with_run_timeout(short_timeout: Client, agent: str) -> None:
     thread, run = unique("endless"), unique("run")

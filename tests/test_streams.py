@@ -568,6 +568,7 @@ def test_last_seen_event_id_of_a_run_with_only_compacted_frames(forgetful: Clien
 
 
 @pytest.mark.requirement("CONNECT-06")
+@pytest.mark.one_of_each_stack
 @pytest.mark.parametrize("event_id", UNKNOWN)
 def test_last_seen_event_id_that_is_unknown_replays_everything(
     client: Client, unknown_thread: str, event_id: str
@@ -577,6 +578,7 @@ def test_last_seen_event_id_that_is_unknown_replays_everything(
 
 
 @pytest.mark.requirement("CONNECT-06")
+@pytest.mark.one_of_each_stack
 @pytest.mark.parametrize("event_id", [1.1, 1, True, [], {}, ["1.1"]], ids=str)
 def test_last_seen_event_id_of_another_type_replays_everything_or_gets_400(
     client: Client, unknown_thread: str, event_id: Any
