@@ -61,6 +61,8 @@ _NO_IDS: Set[str] = frozenset()
 _NO_BURSTS: Any = MappingProxyType({})
 """Instead of an empty dictionary, which takes memory: thousands of runs may be idle."""
 
+_NO_STREAMS: Mapping[str, DeltaStream] = {}
+
 _NO_STREAM = object()
 """What no recorder has as its stream."""
 
@@ -159,9 +161,10 @@ class RunRecorder(ProtocolState):
         self._surrogates: SurrogateJoiner | None = None
         self._is_buffering = False
         """What `_must_buffer` has returned last."""
-        self._streams: dict[str, DeltaStream] = {}
+        self._streams: Mapping[str, DeltaStream] = _NO_STREAMS
         """By id, what is known to be open, so that `feed` has nothing to check for its plain deltas. Forgotten at every
-        event that is not a delta."""
+        event that is not a delta. Never changed in place, as it may be ``texts``: a dict of its own would take memory
+        in each idle run."""
         self._deltas: list[str] = []
         """Strings of plain deltas that are not frames yet. Always the same list."""
         self._stream: DeltaStream | None = None
@@ -386,7 +389,7 @@ class RunRecorder(ProtocolState):
         finally:
             self._is_buffering = self._must_buffer()
             if self._is_buffering:  # what chunks have opened ends with any other event, plain deltas included
-                self._streams, self._stream = {}, None
+                self._streams, self._stream = _NO_STREAMS, None
         self._last_agent_event = self._number
 
     def _append_error(self, event: Event, rule: _EventRule) -> None:
@@ -417,14 +420,14 @@ class RunRecorder(ProtocolState):
     def begin_reaping(self) -> None:
         """Gives all further events ids that the owner of the run cannot have used. To be called before `complete`."""
         self._number = FIRST_REAPER_NUMBER + self.number
-        self._streams, self._stream = {}, None
+        self._streams, self._stream = _NO_STREAMS, None
 
     def seal(self) -> None:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
         if self._deltas:
             self._add_deltas()
         self.phase = SEALED
-        self._streams, self._stream = {}, None
+        self._streams, self._stream = _NO_STREAMS, None
         # An agent that does not stop keeps the recorder, and a store has to remember what these were.
         self._known_message_ids, self._input_echo = _NO_IDS, None
 
@@ -543,7 +546,7 @@ class RunRecorder(ProtocolState):
             raise error from None
         if self._surrogates.is_waiting:
             self._is_buffering = True
-            self._streams, self._stream = {}, None
+            self._streams, self._stream = _NO_STREAMS, None
         if repaired is event:
             raise error
         if repaired is not None:
@@ -587,8 +590,8 @@ class RunRecorder(ProtocolState):
         if "messageId" in event and (rule.introduces_message or self._known_message_ids):
             self._track_message_id(event["messageId"])
         if delta_id is None:
-            if self._streams:
-                self._streams, self._stream = {}, None
+            if self._stream is not None:
+                self._streams, self._stream = _NO_STREAMS, None
         elif len(event) != PLAIN_SIZE:
             return
         if rule.deltas is not None:
@@ -606,7 +609,13 @@ class RunRecorder(ProtocolState):
         if identity not in self._streams:  # not even of another type, or its deltas are recorded one by one
             if message is None:
                 message = DeltaStream(deltas, identity, self.prefix, place=self.next_place())
-            self._streams[identity] = self._stream = message
+            if self._streams:
+                self._streams = {**self._streams, identity: message}
+            elif len(texts := self.texts) == 1 and identity in texts and texts[identity] is message:
+                self._streams = texts  # until another event opens or ends something
+            else:
+                self._streams = {identity: message}
+            self._stream = message
 
     def _track_message_id(self, message_id: Any) -> None:
         if isinstance(message_id, str):
