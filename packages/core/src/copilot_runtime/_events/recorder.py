@@ -8,7 +8,6 @@ string is kept until another event comes, or until someone looks, and then all o
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
 from json.encoder import encode_basestring
 from types import MappingProxyType
@@ -20,22 +19,12 @@ from .bursts import DIGITS
 from .chunks import ChunkExpander
 from .compaction import CompactedFrame
 from .completion import RunEnding, closing_events, events_before_error
-from .deltas import DELTA_IDS, DELTA_MODELS, DELTA_TYPES, PLAIN_SIZE, DeltaStream, DeltaType, in_order
+from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream, DeltaType, in_order
+from .event_rules import EVENT_RULES, EventRule
 from .frames import Burst, Piece, split_pieces, with_bursts
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
-from .protocol_state import (
-    FAILED,
-    FINISHED,
-    OPEN_BY_DELTA,
-    PASS_ON,
-    RUNNING,
-    SEALED,
-    TRANSITIONS,
-    ProtocolState,
-    Transition,
-)
-from .schema import SCHEMAS, EventSchema
+from .protocol_state import FAILED, FINISHED, OPEN_BY_DELTA, RUNNING, SEALED, ProtocolState
 from .sse import (
     ENCODING_ERRORS,
     FRAME_WITH_ID,
@@ -65,45 +54,6 @@ _NO_STREAMS: Mapping[str, DeltaStream] = {}
 
 _NO_STREAM = object()
 """What no recorder has as its stream."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _EventRule:
-    """Everything that applies to one type of event, so that one lookup per event is enough."""
-
-    kind: str
-    schema: EventSchema
-    has_only_strings: Callable[[Event], bool]
-    """As in its schema."""
-    transition: Transition
-    introduces_message: bool
-    """Whether it may be the first event with its message id. Deltas never are, nor is what needs an open message."""
-    may_expand: bool
-    """Whether it may become several events even if chunks have opened nothing."""
-    delta_id: str | None
-    """The member with the id of a delta."""
-    deltas: DeltaType | None
-    """The deltas that may follow: those that a start event opens, or further ones."""
-
-
-_DELTAS_OF_STARTS: Mapping[str, str] = {
-    schema.chunk.start: schema.chunk.content for schema in SCHEMAS.values() if schema.chunk is not None
-}
-"""The start events that deltas may follow, and the type of these deltas."""
-
-_EVENT_RULES: Mapping[str, _EventRule] = {
-    kind: _EventRule(
-        kind,
-        schema,
-        schema.has_only_strings,
-        TRANSITIONS.get(kind, PASS_ON),
-        "delta" not in schema.strings and kind != "TEXT_MESSAGE_END",
-        schema.chunk is not None or kind == "RUN_ERROR",
-        DELTA_IDS.get(kind),
-        DELTA_TYPES.get(_DELTAS_OF_STARTS.get(kind, kind)),
-    )
-    for kind, schema in SCHEMAS.items()
-}
 
 
 Taken: TypeAlias = tuple[Sequence[Piece], int, bool]
@@ -366,7 +316,7 @@ class RunRecorder(ProtocolState):
         if type(event) is not dict:
             event = normalize_event(event)
         try:
-            rule = _EVENT_RULES[event["type"]]
+            rule = EVENT_RULES[event["type"]]
         except (KeyError, TypeError):
             raise InvalidEventError(f"unknown event type {event.get('type')!r}") from None
         if self._is_buffering or rule.may_expand:
@@ -376,7 +326,7 @@ class RunRecorder(ProtocolState):
             self._last_agent_event = self._number
         return self._pending_bytes
 
-    def _feed_expanded(self, event: Event, rule: _EventRule) -> None:
+    def _feed_expanded(self, event: Event, rule: EventRule) -> None:
         """Records what an event becomes that may be several."""
         if rule.kind == "RUN_ERROR":
             self._append_error(event, rule)
@@ -392,7 +342,7 @@ class RunRecorder(ProtocolState):
                 self._streams, self._stream = _NO_STREAMS, None
         self._last_agent_event = self._number
 
-    def _append_error(self, event: Event, rule: _EventRule) -> None:
+    def _append_error(self, event: Event, rule: EventRule) -> None:
         """Records the agent's RUN_ERROR, after an end for everything that is open."""
         event = rule.schema.validate(event)
         event = {**event, "message": without_surrogates(event["message"])}  # which the closing events repeat
@@ -525,12 +475,12 @@ class RunRecorder(ProtocolState):
     def _append_joined(self, event: Event) -> None:
         """Appends an event after those that have waited for it, if any."""
         if self._surrogates is None or not self._surrogates.is_waiting:
-            self._append(event, _EVENT_RULES[event["type"]])
+            self._append(event, EVENT_RULES[event["type"]])
             return
         for joined in self._surrogates.join(event):
-            self._append(joined, _EVENT_RULES[joined["type"]])
+            self._append(joined, EVENT_RULES[joined["type"]])
 
-    def _append_repaired(self, event: Event, rule: _EventRule, error: InvalidEventError) -> None:
+    def _append_repaired(self, event: Event, rule: EventRule, error: InvalidEventError) -> None:
         """Appends an event that could not be encoded. Raises ``error``, which says so, if surrogates are not why."""
         if rule.delta_id is not None and (identity := event[rule.delta_id]) is not (whole := join_surrogates(identity)):
             # As what it belongs to was repaired when it was opened.
@@ -552,7 +502,7 @@ class RunRecorder(ProtocolState):
         if repaired is not None:
             self._append(repaired, rule)
 
-    def _append(self, event: Event, rule: _EventRule) -> None:
+    def _append(self, event: Event, rule: EventRule) -> None:
         """Records one event."""
         # Functions in slots are looked up by themselves: called as if they were methods, that takes longer.
         is_plain = rule.has_only_strings
