@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot_runtime.stores._known_ids import current_ids
-from copilot_runtime.stores._memory_ids import MessageIds, ids_size
+from copilot_runtime.stores._memory_ids import MessageIds, ThreadIds, ids_of_run, ids_size
 
 pytestmark = pytest.mark.requirement("COST-03")
 
@@ -41,3 +41,16 @@ def test_known_ids_do_not_change_with_the_thread(changes: list[frozenset[str] | 
         assert known & asked == asked & known == asked & expected == asked & current_ids(known)
         assert known | asked == asked | expected
         assert asked - known == asked - expected
+
+
+ANY_IDS = st.frozensets(st.text(st.sampled_from(["a", "é", "\0", "\ud800"]), max_size=3), max_size=4)
+
+
+@given(ANY_IDS, ANY_IDS)
+def test_the_ids_of_one_run_are_those_that_it_has_had(events: frozenset[str], inputs: frozenset[str]) -> None:
+    """Whatever is in them."""
+    ids = ids_of_run(events, inputs, 3)
+    in_events, in_inputs = ids.by_run()
+    assert (frozenset(in_events.get(3, ())), frozenset(in_inputs.get(3, ()))) == (events, inputs)
+    joined = ids if isinstance(ids, ThreadIds) else ids.to_thread_ids()
+    assert (joined.events.known, joined.inputs.known) == (events, inputs)

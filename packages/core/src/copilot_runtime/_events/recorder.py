@@ -526,10 +526,10 @@ class RunRecorder(ProtocolState):
         except InvalidEventError as error:
             self._append_repaired(event, rule, error)
             return
-        if echo is not None:
-            data = with_member(data, b"input", echo.data)
         number, prefix = self._number + 1, self.prefix
         frame = FRAME_WITH_ID % (prefix, number, data) if prefix else format_frame(data)
+        if echo is not None:
+            frame = with_member(frame, b"input", echo.data)
         transition = rule.transition
         message = transition(self, number, event, frame)
         self._number = number

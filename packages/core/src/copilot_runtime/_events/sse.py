@@ -43,11 +43,6 @@ def encode(event: Mapping[str, Any]) -> bytes:
     return data
 
 
-def with_member(event: bytes, name: bytes, value: bytes) -> bytes:
-    """Returns an event with a further member, both as one line of JSON."""
-    return b"".join((event[:-1], b',"', name, b'":', value, b"}"))
-
-
 def encode_parsed(value: Mapping[str, Any]) -> bytes:
     """Serialises what was parsed from JSON as one line of JSON. Raises InvalidEventError if JSON cannot represent it.
 
@@ -84,6 +79,11 @@ def format_frame(data: bytes, prefix: bytes = b"", number: int = 0) -> bytes:
     if prefix:
         return FRAME_WITH_ID % (prefix, number, data)
     return b"data: %b\n\n" % data
+
+
+def with_member(frame: bytes, name: bytes, value: bytes) -> bytes:
+    """Returns the frame of an event with a further member, as one line of JSON: one copy of what may be long."""
+    return b"".join((frame[:-3], b',"', name, b'":', value, b"}\n\n"))
 
 
 def id_prefix(ordinal: int) -> bytes:

@@ -30,7 +30,7 @@ from .._events import (
     split_packed,
 )
 from . import protocol as p
-from ._memory_ids import THREAD_IDS_BYTES, RunIds, ThreadIds, ids_size, text_size
+from ._memory_ids import RunIds, ThreadIds, ids_of_run, text_size
 
 # Measured with tracemalloc on CPython 3.11 to 3.13: what objects take beside their contents.
 _THREAD_BYTES = 1100  # with an active run
@@ -182,7 +182,7 @@ class StoredRun(CompactedFrames):
         """Returns what `size` has to be, from all that the run has."""
         frames = self.frames
         size = _RUN_BYTES + self.run_id.__sizeof__() + self.agent_id.__sizeof__()
-        size += _RECORD_BYTES * len(frames) + len(b"".join(frames))
+        size += _RECORD_BYTES * len(frames) + sum(map(len, frames))
         return size if self.raw is None else size + _raw_size(self.raw, self.duplicates)
 
 
@@ -345,19 +345,19 @@ class Thread:
         event_ids, input_ids = completion.event_messages, completion.input_messages
         if self.ids is None:
             if event_ids or input_ids:
-                # Without its constructor, which takes three times as long.
-                self.ids = tuple.__new__(RunIds, (tuple(event_ids), tuple(input_ids), run.ordinal))
-                change += ids_size((*event_ids, *input_ids))
+                self.ids = ids = ids_of_run(event_ids, input_ids, run.ordinal)
+                change += ids.size
         elif isinstance(self.ids, ThreadIds):  # always, since the run has begun
             change += self.ids.add(event_ids, input_ids, run.ordinal)
         return change
 
     def join_ids(self) -> int:
         """Prepares the ids for those of another run."""
-        if not isinstance(self.ids, RunIds):
+        ids = self.ids
+        if not isinstance(ids, RunIds):
             return 0
-        self.ids = self.ids.to_thread_ids()
-        return THREAD_IDS_BYTES
+        self.ids = joined = ids.to_thread_ids()
+        return joined.size - ids.size
 
     def delete_oldest_run(self) -> tuple[StoredRun, int]:
         """Deletes the oldest run, and returns it as well."""
