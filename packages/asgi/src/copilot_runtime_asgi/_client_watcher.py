@@ -40,6 +40,9 @@ class ClientWatcher:
         self._has_body_ended = has_body_ended
         self._watcher: Coroutine[Any, Any, Message] | asyncio.Task[Message | None] | None = None
         """What waits. A coroutine if it waits for ``_signal`` without a task."""
+        self._signal: asyncio.Future[Any] | None = None
+        self._watching_context: contextvars.Context | None = None
+        """In which it waits."""
 
     def _close(self) -> None:
         """Ends the response: the client has disconnected."""

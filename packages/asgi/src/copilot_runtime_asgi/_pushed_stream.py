@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from asyncio import _get_running_loop
-from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from collections.abc import Awaitable
+from typing import Any
 
 from copilot_runtime.adapters import AsyncStreamIterator, FirstStep, StreamSource, awaited
 
@@ -56,37 +56,19 @@ class PushedStream(AsyncStreamIterator):
     the current task, for the timeouts and cancel scopes of middleware, and in its context, for what middleware sets
     before a message and resets after it, which no other context lets it do.
 
-    It is itself the future that the task waits for, again and again, since thousands of streams may be idle: tasks wait
-    for whatever has these methods (see `asyncio.isfuture`).
-
     Args:
         source: the source.
         task: the task, which is the current one. Nothing is pushed if a server runs its applications without.
         send: the server's.
     """
 
-    __slots__ = (
-        "_asyncio_future_blocking",
-        "_cancelled",
-        "_context",
-        "_count",
-        "_pushed",
-        "_pushing_context",
-        "_resume",
-        "_send",
-        "_task",
-    )
+    __slots__ = ("_context", "_count", "_pushed", "_pushing_context", "_send", "_task")
 
     _loop: asyncio.AbstractEventLoop
 
     def __init__(self, source: StreamSource, task: asyncio.Task[Any] | None, send: Send) -> None:
         super().__init__(source)
         self._loop = asyncio.get_running_loop()
-        self._asyncio_future_blocking = False
-        self._cancelled: asyncio.CancelledError | None = None
-        """What has ended the wait, until the task has it."""
-        self._resume: Callable[[Any], object] | None = None
-        """Resumes the task, which waits."""
         self._task: Any = task
         self._send = send
         self._context: contextvars.Context | None = getattr(task, "get_context", _no_context)()
@@ -175,56 +157,16 @@ class PushedStream(AsyncStreamIterator):
 
     def _wake(self) -> None:
         self.stop_pushing()
-        self._future = None
-        self._resume_task()
-
-    # --- as a future ---
-
-    def _create_future(self, loop: asyncio.AbstractEventLoop) -> Self:
-        return self
-
-    def __await__(self) -> Self:
-        return self
-
-    def __next__(self) -> Self:
-        if self._future is None:
-            raise StopIteration
-        self._asyncio_future_blocking = True
-        return self
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Returns its loop."""
-        return self._loop
-
-    def add_done_callback(self, resume: Callable[[Any], object], *, context: contextvars.Context | None = None) -> None:
-        """Has the task resumed by a function, in its context."""
-        self._resume = resume
         if self._context is None and self._task is not None:
-            self._context = context
-
-    def _resume_task(self) -> None:
-        """Has the task resumed, in a later turn of the loop, if it waits."""
-        resume, self._resume = self._resume, None
-        if resume is not None:
-            self._loop.call_soon(resume, self, context=self._context)
-
-    def result(self) -> None:
-        """Raises CancelledError if the wait was cancelled."""
-        cancelled, self._cancelled = self._cancelled, None
-        if cancelled is not None:
-            try:
-                raise cancelled
-            finally:
-                del cancelled  # its traceback has this frame
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Ends the wait with a CancelledError. Returns False if it is over."""
-        if self._resume is None:
-            return False
-        self._cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-        self._resume_task()
-        return True
+            self._context = _waking_context(self._future)
+        super()._wake()
 
 
 def _no_context() -> None:
-    """What a task has to say of its context before Python 3.12: it is known once the task has waited."""
+    """What a task has to say of its context before Python 3.12."""
+
+
+def _waking_context(future: Any) -> contextvars.Context | None:
+    """Returns the context in which a future is to wake the task that waits for it; None if no task does."""
+    callbacks: list[tuple[Any, contextvars.Context]] = getattr(future, "_callbacks", None) or []
+    return callbacks[0][1] if len(callbacks) == 1 else None

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from .._concurrency.wake import Wake
 
@@ -253,7 +253,7 @@ class AsyncStreamIterator:
         self._is_notifying = False
         """Whether another thread has the loop notify it, which looks at the source only then."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._future: Any = None
+        self._future: asyncio.Future[None] | None = None
         """What the task waits for; None once it has been woken."""
         self._size: int | None = None
         """How many bytes were read last: all that was ready, so that there is probably nothing more."""
@@ -291,8 +291,7 @@ class AsyncStreamIterator:
         if self._source.add_waiter(self._notify, is_lasting=is_lasting):
             self._without_turn = 0
             # Not earlier: another thread that notifies has the loop resolve it, which needs a turn for that.
-            future: Awaitable[None] = self._create_future(loop)
-            self._future = future
+            future = self._future = loop.create_future()
             return future
         self._without_turn += size
         if self._without_turn < TURN_BYTES:
@@ -300,10 +299,6 @@ class AsyncStreamIterator:
         # A `send` to a client that has disconnected may return at once and raise nothing: the loop has to notice.
         self._without_turn = 0
         return asyncio.sleep(0)
-
-    def _create_future(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """Returns what a task can wait for until `_wake`."""
-        return loop.create_future()
 
     def _notify(self, chunk: bytes | None = None, count: int = 0) -> None:
         """Called by the source, in any thread."""
