@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import contextvars
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from copilot_runtime import CopilotRuntime
 from copilot_runtime.adapters import StreamSource
 
 from ._asgi_types import Message, Receive, Send
 from ._cancelled_stream import send_end
-from ._client_watcher import ClientWatcher
 from ._pushed_stream import PushedStream
+from ._received_body import receive_next, wait_for_disconnect
+
+_WATCHER_NAME = "copilot-runtime-watcher"
+"""Of the tasks that wait for a client to disconnect. A default name would be another string for each."""
 
 
-class StreamResponse(ClientWatcher):
+class StreamResponse:
     """A response whose body is a stream, unless all of it was sent at once: see `begin_stream`.
 
-    Only once the response has to wait, for its run or for its server, does anything wait for the client to disconnect,
-    and do timers look at the stream. What comes while it waits for its run is pushed: its own task sleeps on.
+    Only once the response has to wait, for its run or for its server, is there a task that waits for the client to
+    disconnect, and do timers look at the stream. What comes while it waits for its run is pushed: its own task sleeps
+    on.
 
     Args:
         start: the message with the status and the headers; None once the server has it.
@@ -33,14 +39,17 @@ class StreamResponse(ClientWatcher):
 
     __slots__ = (
         "_chunks",
+        "_has_body_ended",
         "_is_endless",
         "_is_resumable",
         "_is_stalled",
+        "_receive",
         "_runtime",
         "_send",
         "_source",
         "_start",
         "_task",
+        "_watcher",
         "_watching",
     )
 
@@ -55,17 +64,19 @@ class StreamResponse(ClientWatcher):
         is_endless: bool,
         has_body_ended: bool,
     ) -> None:
-        ClientWatcher.__init__(self, receive, has_body_ended=has_body_ended)
         self._start = start
         self._source = source
+        self._receive = receive
         self._send = send
         self._runtime = runtime
         self._is_endless = is_endless
+        self._has_body_ended = has_body_ended
         self._task: asyncio.Task[object] | None = None
         """The task of the response, until its end."""
         self._chunks: PushedStream | None = None
         """What the response waits with, once it has to."""
         self._watching: asyncio.Handle | None = None
+        self._watcher: asyncio.Task[Message | None] | None = None
         self._is_stalled = False
         self._is_resumable = False
         """Whether a cancelled response may send what is left. Not while the server sends the headers or the end: it is
@@ -111,8 +122,9 @@ class StreamResponse(ClientWatcher):
             self._close()
             if self._watching is not None:
                 self._watching.cancel()
-            if self._watcher is not None:
-                self._stop_watching()
+            watcher, self._watcher = self._watcher, None
+            if watcher is not None:
+                watcher.cancel()
             if self._is_stalled and task is not None:
                 task.uncancel()
 
@@ -174,12 +186,51 @@ class StreamResponse(ClientWatcher):
         has_client = not (self._is_stalled or self._has_disconnected())
         return has_client and await send_end(self._source, self._send_rest, self._send, self._runtime)
 
+    def _has_disconnected(self) -> bool:
+        """Whether the client is known to have disconnected, also if `_received` has yet to be called."""
+        watcher = self._watcher
+        if watcher is None or not watcher.done():
+            return False
+        message = None if watcher.cancelled() or watcher.exception() else watcher.result()
+        return message is None or message["type"] == "http.disconnect"
+
     def _watch(self) -> None:
         self._watching = None
-        self._source.on_stalled(self._abort_threadsafe)
         # Not every server makes `send` fail once the client has disconnected, and a quiet stream sends nothing: only
         # `http.disconnect` is immediate.
-        self._watch_client()
+        try:
+            waiting: Coroutine[Any, Any, Message | None] = (
+                receive_next(self._receive)
+                if self._has_body_ended
+                else wait_for_disconnect(self._receive, has_body_ended=False)
+            )
+        except BaseException:
+            self._close()  # as if that had been raised later
+            raise
+        self._watch_client(waiting)
+        self._source.on_stalled(self._abort_threadsafe)
+
+    def _watch_client(self, waiting: Coroutine[Any, Any, Message | None]) -> None:
+        # One context for both, as thousands of streams may be idle. Not by `create_task`: the loop may have a factory
+        # of tasks that takes none.
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+        self._watcher = asyncio.Task(waiting, loop=loop, name=_WATCHER_NAME, context=context)
+        self._watcher.add_done_callback(self._received, context=context)
+
+    def _received(self, watcher: asyncio.Task[Message | None]) -> None:
+        is_over = watcher is not self._watcher  # the response, which has cancelled it unless it was done
+        if is_over and watcher.cancelled():
+            return
+        rest = None
+        try:
+            message = None if watcher.cancelled() else watcher.result()
+            if not (is_over or message is None or message["type"] == "http.disconnect"):
+                rest = wait_for_disconnect(self._receive, has_body_ended=True, message=message)
+        finally:
+            if rest is None:
+                self._close()
+            else:
+                self._watch_client(rest)
 
     def _close(self) -> None:
         if self._chunks is None:
