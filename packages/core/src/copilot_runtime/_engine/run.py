@@ -122,8 +122,7 @@ class Run(RunWriter):
             self.log, self._flush_bytes = RunLog(None, request.run_id, request.agent_id), sys.maxsize
         else:
             self.lease = lease
-            key, run_id, _ = lease
-            self.log = RunLog(key, run_id, request.agent_id)
+            self.log = RunLog(lease.run, lease.run_id, request.agent_id)
             self._flush_bytes = services.persistence.flush_bytes
         if on_thread:
             self.log.is_starting = True

@@ -24,7 +24,7 @@ from .event_rules import EVENT_RULES, EventRule
 from .frames import Burst, Piece, split_pieces, with_bursts
 from .input_echo import InputEcho, encode_echo, message_ids
 from .normalize import normalize_event
-from .protocol_state import FAILED, FINISHED, OPEN_BY_DELTA, RUNNING, SEALED, ProtocolState
+from .protocol_state import FAILED, OPEN_BY_DELTA, RUNNING, SEALED, ProtocolState
 from .sse import (
     ENCODING_ERRORS,
     FRAME_WITH_ID,
@@ -398,8 +398,7 @@ class RunRecorder(ProtocolState):
         """
         if self._deltas:
             self._add_deltas()
-        last_agent_event, phase = self._last_agent_event % FIRST_REAPER_NUMBER, self.phase
-        had_ended = phase is FINISHED or phase is FAILED  # as in `has_ended`
+        last_agent_event, had_ended = self._last_agent_event % FIRST_REAPER_NUMBER, self.has_ended
         if not had_ended:
             self.complete(ending, thread_id, run_id)
         has_failed = self.phase is FAILED
@@ -504,9 +503,7 @@ class RunRecorder(ProtocolState):
 
     def _append(self, event: Event, rule: EventRule) -> None:
         """Records one event."""
-        # Functions in slots are looked up by themselves: called as if they were methods, that takes longer.
-        is_plain = rule.has_only_strings
-        has_only_strings = is_plain(event)
+        has_only_strings = rule.has_only_strings(event)
         if not has_only_strings:
             event = rule.schema.validate_fully(event)
         delta_id = rule.delta_id
@@ -530,8 +527,7 @@ class RunRecorder(ProtocolState):
         frame = FRAME_WITH_ID % (prefix, number, data) if prefix else format_frame(data)
         if echo is not None:
             frame = with_member(frame, b"input", echo.data)
-        transition = rule.transition
-        message = transition(self, number, event, frame)
+        message = rule.transition(self, number, event, frame)
         self._number = number
         self._pending.append(frame)
         self._pending_bytes += len(frame)

@@ -21,7 +21,7 @@ from .runtime import CopilotRuntime
 Mode = Literal["auto", "multi-route", "single-route"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)  # no tuple, whose members take longer to look up, for each request
+@dataclasses.dataclass(frozen=True, slots=True)  # no tuple, whose members take four times as long to look up
 class ResolvedRoute:
     """The route of a request.
 

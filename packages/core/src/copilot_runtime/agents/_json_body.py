@@ -65,7 +65,7 @@ class JSONBody(Mapping[str, Any]):
         members = self.members
         self.forget()  # since nothing needs them again before the end of the run
         if self.can_be_echoed:
-            # Without its constructor, which takes three times as long.
+            # Without its constructor, which takes twice as long.
             return tuple.__new__(InputEcho, (self.data, tuple(map(_find_id, members["messages"]))))
         return encode_echo(members)
 

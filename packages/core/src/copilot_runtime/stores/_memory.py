@@ -353,8 +353,7 @@ class MemoryStore:
     # --- helpers; the lock must be held ---
 
     def _require_lease(self, lease: p.Lease) -> tuple[Thread, ActiveRun]:
-        (key, _), _, _ = lease
-        thread = self._table.by_key.get(key)
+        thread = self._table.by_key.get(lease.run.thread)
         # Mostly it is the same object, which takes less time to find than that it is equal.
         if thread is None or (live := thread.live) is None or ((held := live.lease) is not lease and held != lease):
             raise p.LeaseLost

@@ -50,11 +50,10 @@ class ThreadTable:
     def add(self, thread: Thread) -> None:
         """Adds a thread, which is in use."""
         key, size = thread.key, thread.size
-        name, _ = key
         self.by_key[key] = thread
-        owner = self.owners.get(name)
+        owner = self.owners.get(key.owner)
         if owner is None:
-            owner = self.owners[name] = Owner()
+            owner = self.owners[key.owner] = Owner()
         thread.owner = owner
         owner.threads[thread] = None
         owner.size += size

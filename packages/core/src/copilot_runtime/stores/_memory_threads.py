@@ -141,7 +141,8 @@ class StoredRun(CompactedFrames):
         frames = tuple(frames_of(completion.records))
         self.frames = self._stored = frames  # as `CompactedFrames` has them
         self._numbers = None
-        (_, self.ordinal), self.run_id, _ = live.lease
+        key, self.run_id, _ = live.lease
+        self.ordinal = key.ordinal
         self.agent_id = live.agent_id
         self.has_run_error = completion.has_run_error
         self.was_stopped = completion.was_stopped
@@ -297,8 +298,7 @@ class Thread:
         """By the monotonic clock."""
         self.live = live
         self.runs: list[StoredRun] = []
-        owner, thread_id = key  # as it takes longer to look a member of a named tuple up, of which each run has many
-        size = _NEW_THREAD_BYTES + owner.__sizeof__() + thread_id.__sizeof__()
+        size = _NEW_THREAD_BYTES + key.owner.__sizeof__() + key.thread_id.__sizeof__()
         self.size = size if live is None else size + live.size
         """The bytes that it takes, counted by its store: each call would look at all of its runs otherwise."""
 
