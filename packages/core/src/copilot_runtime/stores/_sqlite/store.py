@@ -124,7 +124,10 @@ class SqliteStore:
     def _write_run(self, change: p.NewRun | p.RunEnd) -> p.RunStarted | p.ThreadBusy | None:
         [result] = self._runs.write([change])
         if isinstance(result, Exception):
-            raise result
+            try:
+                raise result
+            finally:
+                del result  # whose traceback has this frame
         return result
 
     def write_runs(
