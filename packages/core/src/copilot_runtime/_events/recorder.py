@@ -438,7 +438,7 @@ class RunRecorder(ProtocolState):
         if len(deltas) != 1 or self._pending or stream is None:
             return None
         number = self._number + 1
-        digits = DIGITS[number] if number < len(DIGITS) else str(number)
+        digits = DIGITS[number] if number < 1000 else str(number)
         try:
             frame = f"{stream.before}{digits}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
         except UnicodeEncodeError:
