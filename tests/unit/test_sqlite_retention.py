@@ -29,8 +29,10 @@ from copilot_runtime.stores.protocol import (
     Batch,
     Lease,
     LeaseLost,
+    NewRun,
     RunCompletion,
     RunEnd,
+    RunStarted,
     ThreadKey,
     ThreadQuery,
 )
@@ -303,6 +305,18 @@ def test_max_bytes_bounds_the_files_while_many_runs_are_active(path: Path) -> No
     assert not store.append([Batch(lease, [], frozenset()) for lease in leases])
 
 
+@pytest.mark.usefixtures("no_syncs")
+@pytest.mark.requirement("THREADS-08")
+def test_max_bytes_bounds_the_files_while_large_runs_end_together(path: Path) -> None:
+    limit = 1_200_000
+    store = SqliteStore(path, max_bytes=limit)
+    for round_number in range(10):
+        leases = [begin(store, ThreadKey(ADA, f"{round_number} {number}")).lease for number in range(16)]
+        ends = [RunEnd(lease, *record_run(lease, message_events(delta="x" * 30_000))) for lease in leases]
+        assert store.write_runs(ends) == [None] * 16
+        assert disk_bytes(path) <= 1.5 * limit
+
+
 def counted_bytes(store: SqliteStore) -> int:
     count: int = store._read(lambda db: db.execute("SELECT value FROM counters WHERE name = 'bytes'").fetchone()[0])
     return count
@@ -544,6 +558,21 @@ def test_runs_that_end_together_end_with_few_statements(path: Path) -> None:
     assert not any(text.startswith(("SAVEPOINT", "ROLLBACK")) for text in statements)
     for end in ends:
         assert list(read_raw(store, end.lease.run.thread).runs[0].raw or ()) == end.frames
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_runs_that_end_together_make_room_for_each(path: Path) -> None:
+    """Otherwise, what has been deleted would grow as long as runs begin and end together."""
+    store = SqliteStore(path, max_runs_per_thread=1)
+    for round_number in range(5):
+        new_runs = [NewRun(ThreadKey(ADA, str(number)), str(round_number), "a") for number in range(16)]
+        leases = [started.lease for started in store.write_runs(new_runs) if isinstance(started, RunStarted)]
+        for number in range(5):
+            store.append([Batch(lease, [b"data: %d\n\n" % number]) for lease in leases])
+        ends = [RunEnd(lease, *record_run(lease, message_events())) for lease in leases]
+        assert store.write_runs(ends) == [None] * 16
+    # Those of the round before may be left.
+    assert count_rows(path, "garbage") <= 16
 
 
 def test_thread_of_which_no_run_is_kept_is_deleted_in_its_turn(path: Path) -> None:

@@ -88,7 +88,8 @@ class FrameAppends:
         grown = db.execute(f"SELECT {rows.RUNS} FROM threads WHERE id = ?", (run.thread,)).fetchall()
         # Of a damaged row there may be none.
         runs = grown[0][0] if grown else 0
-        self._writer.warn_evicted(self._retention.evict(db, run.thread, runs, run.uncounted_bytes))
+        if self._retention.evict(db, run.thread, runs, run.uncounted_bytes):
+            self._writer.warn_evicted()
 
 
 class _OtherFrames(Exception):

@@ -63,13 +63,15 @@ class Retention(StoreLimits):
             delete_threads(db, expired_threads)
         return max(len(expired_runs), len(expired_threads)) >= BATCH_SIZE
 
-    def make_room(self, db: Db, size: int) -> None:
-        """Deletes rows that are not visible any more, to make room for ``size`` bytes.
+    def make_room(self, db: Db, *sizes: int) -> None:
+        """Deletes rows that are not visible any more, to make room for writes of these sizes in bytes.
 
-        Twice as many, since what is deleted otherwise could grow with every write, but no more than a piece: before a
-        large write, others are to be deleted in transactions of their own.
+        Twice as many, since what is deleted otherwise could grow with every write, but no more than a piece for each:
+        before a large write, others are to be deleted in transactions of their own.
         """
-        collect(db, min(PIECE_BYTES, PIECE_BYTES // 4 + 2 * size))
+        for size in sizes:
+            if not collect(db, min(PIECE_BYTES, PIECE_BYTES // 4 + 2 * size)):
+                break
 
     def must_count(self, db: Db, added: int) -> bool:
         """Returns whether all that active runs have added is to be counted, since the file is larger than it should be.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..._events import frames_of, join_frames
@@ -19,6 +19,10 @@ from .sizes import frames_bytes, run_bytes, text_bytes
 from .totals import THREAD_BYTES, thread_bytes_of
 
 Db = StoreConnection
+
+
+MAX_PART_BYTES = 256 * 1024
+"""About the most bytes that are written at once, before the limits are looked at, unless one run alone has more."""
 
 
 class Growth(NamedTuple):
@@ -104,6 +108,19 @@ _UPDATE_THREAD = (
 )
 
 
+def in_parts(ends: Iterable[PreparedEnd]) -> Iterator[Sequence[PreparedEnd]]:
+    """Yields ends of runs in parts for `end_runs`, so that what one part deletes makes room for the next one."""
+    part: list[PreparedEnd] = []
+    left = MAX_PART_BYTES
+    for end in ends:
+        left -= end.size
+        if left < 0 and part:
+            yield part
+            part, left = [], MAX_PART_BYTES - end.size
+        part.append(end)
+    yield part
+
+
 def end_runs(
     db: Db, ends: Sequence[PreparedEnd], retention: Retention, now: float
 ) -> tuple[list[p.LeaseLost | None], list[Growth]]:
@@ -112,7 +129,7 @@ def end_runs(
     Returns, for each, the error if its lease does not hold any more, and what has grown for those whose does.
     """
     live = _take_live(db, [end.lease.token for end in ends])
-    retention.make_room(db, sum([end.size for end in ends]))
+    retention.make_room(db, *[end.size for end in ends])
     results: list[p.LeaseLost | None] = []
     growths: list[Growth] = []
     new = _NewRows()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import Any
 
 from .. import protocol as p
 from .lease_signals import LeaseSignals
 from .retention import Retention
 from .room import StoreConnection
 from .run_begins import begin_run
-from .run_ends import PreparedEnd, end_runs
+from .run_ends import PreparedEnd, end_runs, in_parts
 from .writer import Writer
 
 SWEEP_INTERVAL_SECONDS = 10.0
@@ -59,20 +59,21 @@ class RunWrites:
 
     def _write(self, db: Db, changes: Sequence[p.NewRun | PreparedEnd | Exception]) -> list[Result]:
         results: list[Result] = []
-        for kind, some in itertools.groupby(changes, type):
+        for kind, group in itertools.groupby(changes, type):
+            some: Sequence[Any] = list(group)
             if kind is p.NewRun:
-                results += self._begin(db, cast("Iterable[p.NewRun]", some))
+                results += self._begin(db, some)
             elif kind is PreparedEnd:
-                results += self._end(db, cast("list[PreparedEnd]", list(some)))
+                results += self._end(db, some)
             else:
-                results += cast("Iterable[Exception]", some)
+                results += some
         return results
 
-    def _begin(self, db: Db, runs: Iterable[p.NewRun]) -> list[p.RunStarted | p.ThreadBusy]:
+    def _begin(self, db: Db, runs: Sequence[p.NewRun]) -> list[p.RunStarted | p.ThreadBusy]:
         now = time.time()
         if time.monotonic() >= self._next_sweep and not self._retention.sweep(db, now):
             self._next_sweep = time.monotonic() + SWEEP_INTERVAL_SECONDS
-        self._retention.make_room(db, 0)
+        self._retention.make_room(db, *[0] * len(runs))
         results = [begin_run(db, run, now, self._lease_seconds) for run in runs]
         for result in results:
             if isinstance(result, p.RunStarted):
@@ -80,7 +81,12 @@ class RunWrites:
         return results
 
     def _end(self, db: Db, ends: Sequence[PreparedEnd]) -> list[p.LeaseLost | None]:
-        results, growths = end_runs(db, ends, self._retention, time.time())
-        has_evicted = [self._retention.evict(db, *growth) for growth in growths]
-        self._writer.warn_evicted(True in has_evicted)
+        results: list[p.LeaseLost | None] = []
+        now = time.time()
+        for some in in_parts(ends):
+            ended, growths = end_runs(db, some, self._retention, now)
+            results += ended
+            for growth in growths:
+                if self._retention.evict(db, *growth):
+                    self._writer.warn_evicted()
         return results

@@ -55,8 +55,8 @@ class Writer:
             if not self.write(collect):
                 break
 
-    def warn_evicted(self, has_evicted: bool) -> None:
+    def warn_evicted(self) -> None:
         """Logs, once, that threads are deleted to keep the limits."""
-        if has_evicted and not self._has_evicted:
+        if not self._has_evicted:
             self._has_evicted = True
             self._retention.log_eviction(logger, self._connections.path)
