@@ -193,6 +193,25 @@ def test_a_failed_transaction_fails_all_of_its_writes(connections: ConnectionPai
     assert connections.write(write_note("again")) == "wrote again"
 
 
+def test_writes_fail_if_another_process_locks_the_file_before_they_run_one_by_one(tmp_path: Path) -> None:
+    connections = ConnectionPair(str(tmp_path / "threads.db"), 0.1)
+    connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
+    with contextlib.closing(sqlite3.connect(connections.path, isolation_level=None)) as other:
+        executed: list[str] = []
+
+        def lock(text: str) -> None:
+            if executed[-1:] == ["ROLLBACK"]:
+                other.execute("BEGIN IMMEDIATE")
+            executed.append(text)
+
+        connections.write(lambda db: db.set_trace_callback(lock))
+        works = [write_note("a"), write_and_raise]
+        with pytest.raises(StoreError, match="locked"):
+            connections.write(in_a_list(*works), lambda: [in_a_list(work) for work in works], 2)
+    assert read_notes(connections) == set()
+    assert connections.write(write_note("again")) == "wrote again"
+
+
 def test_a_write_that_timed_out_is_not_done_later(tmp_path: Path) -> None:
     connections = ConnectionPair(str(tmp_path / "threads.db"), 0.2)
     connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))

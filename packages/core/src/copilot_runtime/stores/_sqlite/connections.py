@@ -332,8 +332,8 @@ class ConnectionPair:
             # A power failure may lose the last transactions, but never corrupts the file. A crash of the process
             # loses none.
             db.execute("PRAGMA synchronous = NORMAL")
-            # For what a savepoint may have to undo, which SQLite would write to a temporary file as soon as it has
-            # 64 KiB: a quarter of the cost of a group of writes.
+            # For what a statement or a savepoint may have to undo, which SQLite would write to a temporary file as soon
+            # as it has 64 KiB.
             db.execute("PRAGMA temp_store = MEMORY")
             # What was deleted is overwritten, and not only left out.
             db.execute("PRAGMA secure_delete = ON").fetchall()

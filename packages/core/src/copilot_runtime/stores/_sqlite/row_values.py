@@ -1,4 +1,4 @@
-"""The values of many rows for one statement, of which SQLite compiles few.
+"""The values of many rows for one statement, padded to a few sizes, so that SQLite compiles each statement once.
 
 After each statement, and each row that one returns, the thread waits for an event loop that is busy, which costs more
 than most statements: so there is one for many rows.
@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
-"""For how many rows there are statements."""
+"""The numbers of rows for which there are statements."""
 
 
 def parts(values: Sequence[T], padding: tuple[T, ...]) -> Iterator[tuple[int, Sequence[T]]]:

@@ -21,7 +21,7 @@ from .totals import THREAD_BYTES, thread_bytes_of
 Db = StoreConnection
 
 
-MAX_PART_BYTES = 256 * 1024
+MAX_PORTION_BYTES = 256 * 1024
 """About the most bytes that are written at once, before the limits are looked at, unless one run alone has more."""
 
 
@@ -108,17 +108,17 @@ _UPDATE_THREAD = (
 )
 
 
-def in_parts(ends: Iterable[PreparedEnd]) -> Iterator[Sequence[PreparedEnd]]:
-    """Yields ends of runs in parts for `end_runs`, so that what one part deletes makes room for the next one."""
-    part: list[PreparedEnd] = []
-    left = MAX_PART_BYTES
+def in_portions(ends: Iterable[PreparedEnd]) -> Iterator[Sequence[PreparedEnd]]:
+    """Yields ends of runs in portions for `end_runs`, so that what is deleted after one makes room for the next."""
+    portion: list[PreparedEnd] = []
+    left = MAX_PORTION_BYTES
     for end in ends:
         left -= end.size
-        if left < 0 and part:
-            yield part
-            part, left = [], MAX_PART_BYTES - end.size
-        part.append(end)
-    yield part
+        if left < 0 and portion:
+            yield portion
+            portion, left = [], MAX_PORTION_BYTES - end.size
+        portion.append(end)
+    yield portion
 
 
 def end_runs(

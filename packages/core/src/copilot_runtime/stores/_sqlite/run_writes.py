@@ -12,7 +12,7 @@ from .lease_signals import LeaseSignals
 from .retention import Retention
 from .room import StoreConnection
 from .run_begins import begin_run
-from .run_ends import PreparedEnd, end_runs, in_parts
+from .run_ends import PreparedEnd, end_runs, in_portions
 from .writer import Writer
 
 SWEEP_INTERVAL_SECONDS = 10.0
@@ -83,8 +83,8 @@ class RunWrites:
     def _end(self, db: Db, ends: Sequence[PreparedEnd]) -> list[p.LeaseLost | None]:
         results: list[p.LeaseLost | None] = []
         now = time.time()
-        for some in in_parts(ends):
-            ended, growths = end_runs(db, some, self._retention, now)
+        for portion in in_portions(ends):
+            ended, growths = end_runs(db, portion, self._retention, now)
             results += ended
             for growth in growths:
                 if self._retention.evict(db, *growth):
