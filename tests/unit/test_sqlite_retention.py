@@ -595,6 +595,15 @@ def test_threads_are_deleted_in_the_order_in_which_their_runs_have_ended(path: P
     assert sorted(list_thread_ids(store)) == ["later 0", "later 1", T1.thread_id]
 
 
+@pytest.mark.parametrize(("limit", "left"), [(2, ["3", "4"]), (1, ["4"])])
+def test_threads_whose_runs_end_together_do_not_displace_each_other(path: Path, limit: int, left: list[str]) -> None:
+    store = SqliteStore(path, max_threads=limit)
+    leases = [begin(store, ThreadKey(ADA, str(number))).lease for number in range(5)]
+    ends = [RunEnd(lease, *record_run(lease, message_events())) for lease in leases]
+    assert store.write_runs(ends) == [None] * 5
+    assert sorted(list_thread_ids(store)) == left
+
+
 def test_sweep_reads_only_what_is_to_be_deleted(path: Path) -> None:
     """It is part of the beginning of a run, and a full file has millions of runs."""
     store = SqliteStore(path, max_age_seconds=1000)

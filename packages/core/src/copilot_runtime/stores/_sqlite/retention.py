@@ -112,6 +112,8 @@ class Retention(StoreLimits):
                 delete_run(db, thread, ordinal)
         if db.room.take(size=added) or not self._exceeds_any(db):
             return False
+        if _is_deleted(db, thread):  # for one that has grown in the same transaction, and is to be kept
+            return False
         evicted = 0
         if self._exceeds_threads(db):
             evicted = self._evict_threads(db, thread, "threads", self.max_threads, BATCH_SIZE)
@@ -228,6 +230,10 @@ def _totals(db: Db) -> dict[Measure, int]:
         " (SELECT CAST(value AS INTEGER) FROM counters WHERE name = 'bytes')"
     ).fetchone()
     return {"threads": threads, "bytes": size}
+
+
+def _is_deleted(db: Db, thread: int) -> bool:
+    return db.execute("SELECT 1 FROM threads WHERE id = ?", (thread,)).fetchone() is None
 
 
 def _used_until(db: Db, latest: float) -> list[int]:

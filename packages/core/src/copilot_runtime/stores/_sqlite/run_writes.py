@@ -86,7 +86,8 @@ class RunWrites:
         for portion in in_portions(ends):
             ended, growths = end_runs(db, portion, self._retention, now)
             results += ended
-            for growth in growths:
+            # The last one is the last to be deleted, as if they had ended one after the other.
+            for growth in reversed(growths):
                 if self._retention.evict(db, *growth):
                     self._writer.warn_evicted()
         return results
