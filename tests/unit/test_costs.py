@@ -429,6 +429,17 @@ def test_recording_and_compaction(name: str) -> None:
     assert_linear(prepare)
 
 
+@pytest.mark.requirement("COST-01")
+def test_recording_deltas_of_many_calls_in_turns() -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        calls = [f"c-{index}" for index in range(size)]
+        recorder = recorded([STARTED, *(call("START", identity) for identity in calls)])[0]
+        deltas = [call("ARGS", identity) for identity in calls]
+        return lambda: [recorder.feed(delta) for delta in deltas]
+
+    assert_linear(prepare, 400)
+
+
 class NoProvider(openai.AsyncOpenAI):
     """A client of the SDK that sends nothing, but keeps what it would have sent."""
 

@@ -50,7 +50,8 @@ _NO_IDS: Set[str] = frozenset()
 _NO_BURSTS: Any = MappingProxyType({})
 """Instead of an empty dictionary, which takes memory: thousands of runs may be idle."""
 
-_NO_STREAMS: Mapping[str, DeltaStream] = {}
+_NO_STREAMS: dict[str, DeltaStream] = {}
+"""One for all runs, and never changed."""
 
 _NO_STREAM = object()
 """What no recorder has as its stream."""
@@ -111,10 +112,9 @@ class RunRecorder(ProtocolState):
         self._surrogates: SurrogateJoiner | None = None
         self._is_buffering = False
         """What `_must_buffer` has returned last."""
-        self._streams: Mapping[str, DeltaStream] = _NO_STREAMS
+        self._streams: dict[str, DeltaStream] = _NO_STREAMS
         """By id, what is known to be open, so that `feed` has nothing to check for its plain deltas. Forgotten at every
-        event that is not a delta. Never changed in place, as it may be ``texts``: a dict of its own would take memory
-        in each idle run."""
+        event that is not a delta. It is ``texts`` if it has the same: a dict of its own takes memory in an idle run."""
         self._deltas: list[str] = []
         """Strings of plain deltas that are not frames yet. Always the same list."""
         self._stream: DeltaStream | None = None
@@ -555,12 +555,13 @@ class RunRecorder(ProtocolState):
         if identity not in self._streams:  # not even of another type, or its deltas are recorded one by one
             if message is None:
                 message = DeltaStream(deltas, identity, self.prefix, place=self.next_place())
-            if self._streams:
-                self._streams = {**self._streams, identity: message}
-            elif len(texts := self.texts) == 1 and identity in texts and texts[identity] is message:
+            streams, texts = self._streams, self.texts
+            if not streams and len(texts) == 1 and texts.get(identity) is message:
                 self._streams = texts  # until another event opens or ends something
+            elif not streams or streams is texts:
+                self._streams = {**streams, identity: message}
             else:
-                self._streams = {identity: message}
+                streams[identity] = message
             self._stream = message
 
     def _track_message_id(self, message_id: Any) -> None:
