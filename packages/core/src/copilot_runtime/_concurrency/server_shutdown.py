@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import signal
 import threading
-
-# Not `signal.getsignal`, which looks for the name of each handler and catches an exception if it has none: 5 us, and
-# several times as many for code that is used 20 times a second.
-from _signal import getsignal  # type: ignore[import-not-found]
 from typing import Any, NamedTuple
 
 from .process_local import process_id
@@ -134,7 +129,7 @@ def _gunicorn_shutdown(worker: object) -> ServerShutdown:
 
 def _handler_object(number: signal.Signals) -> object:
     """Returns the object whose method handles a signal."""
-    return getattr(getsignal(number), "__self__", None)
+    return getattr(signal.getsignal(number), "__self__", None)
 
 
 def _has_closed(server: object) -> bool:
@@ -149,13 +144,8 @@ async def _wait(task: asyncio.Task[Any]) -> None:
 
 def _is_a(server: object, module: str, name: str) -> bool:
     """Returns whether ``server`` is of that class, which this module does not import."""
-    return _has_class(type(server).__mro__, module, name)
-
-
-@functools.lru_cache(maxsize=8)  # as the server is looked at 20 times a second
-def _has_class(bases: tuple[type, ...], module: str, name: str) -> bool:
     # Other programs' objects have an attribute `alive` as well, and runs must not end for what it means there.
-    return any((base.__module__, base.__qualname__) == (module, name) for base in bases)
+    return any((base.__module__, base.__qualname__) == (module, name) for base in type(server).__mro__)
 
 
 def _limit(config: object, option: str) -> float | None:

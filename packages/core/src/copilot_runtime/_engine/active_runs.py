@@ -131,17 +131,17 @@ class ActiveRuns:
     def _tick(self, _: Sequence[ActiveRuns]) -> None:
         loop = asyncio.get_running_loop()
         if not self._have(loop):
-            # Before the second look: whoever adds a run after it starts the timer.
+            # Before the second look, which misses none: whoever adds a run after it starts the timer.
             self._timer.discard(self, loop)
             self._ticking = None
-            if not self._have(loop):
+            if not any(run.loop is loop for run in self.all()):
                 return
             self._start_timer(loop)
         self._while_active()
 
     def _have(self, loop: asyncio.AbstractEventLoop) -> bool:
-        # Not of a copy, for which each of thousands of runs is touched 20 times a second: the first one is the answer.
+        # Without a copy, for which each of thousands of runs is touched 20 times a second: the first one is the answer.
         try:
             return any(run.loop is loop for run in self._runs.values())
         except RuntimeError:  # another thread has changed them meanwhile
-            return any(run.loop is loop for run in self.all())
+            return False
