@@ -377,15 +377,12 @@ class RunReader(BaseReader):
             return None
         pieces = log.pieces
         count = len(pieces)
-        if count != 1 and (not 0 < count <= MAX_CHUNK_PIECES or sum(map(len, pieces)) > MAX_CHUNK_BYTES):
-            return None
-        chunk = join_pieces(pieces)
-        if len(chunk) > MAX_CHUNK_BYTES:
+        if not 0 < count <= MAX_CHUNK_PIECES or sum(map(len, pieces)) > MAX_CHUNK_BYTES:
             return None
         self._at = count
         self.last_sent = time.monotonic()
         self.sending_ticks = 0
-        return chunk
+        return join_pieces(pieces)
 
     def add_waiter(self, notify: Notify, *, is_brief: bool = False, is_lasting: bool = False) -> bool:
         """Does what any reader does. In one piece for who has been notified, and goes on waiting."""
