@@ -71,7 +71,7 @@ class FinishResult(Enum):
     NOT_STORED = "the store failed"
 
 
-STORED, LEASE_LOST, _NOT_STORED = FinishResult
+STORED, LEASE_LOST = FinishResult.STORED, FinishResult.LEASE_LOST
 """By themselves, since each look at a member of an `Enum` takes longer than a call, and a run ends with several."""
 
 
@@ -213,7 +213,7 @@ class RunPersistence:
                 may_succeed_later = isinstance(error, StoreError) and not isinstance(error, ThreadUnreadable)
                 if not may_succeed_later or time.monotonic() + FINISH_RETRY_INTERVAL > began_at + self._retry_seconds():
                     log_failure(logger, error, "run %r has ended, but its end could not be stored", writer.lease.run_id)
-                    return _NOT_STORED
+                    return FinishResult.NOT_STORED
                 is_uncertain = True
             writer.log.mark_started()
             await driver.sleep(FINISH_RETRY_INTERVAL)
