@@ -155,8 +155,8 @@ class Run(RunWriter):
         """Whether its thread was deleted in this process."""
         self.was_stopped = False
         """Whether it ended on request, and not by its agent."""
-        # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed. A run on its
-        # own loop gets a lock before it has such a thread, since thousands of runs may be idle.
+        # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed: other runs,
+        # of which thousands may be idle, need no lock. `begin_thread` makes that of a run which gets such a thread.
         self._lock: AbstractContextManager[object] = threading.Lock() if on_thread else _NO_LOCK
 
     @property
@@ -351,7 +351,7 @@ class Run(RunWriter):
         self.due_at = min(uncounted_at, self.flushed_size + self._flush_bytes)
 
     def begin_thread(self) -> None:
-        """Has other threads feed events from now on. Called on the run's loop."""
+        """Has another thread feed events from now on. Called on the run's loop."""
         if self._lock is _NO_LOCK:
             self._lock = threading.Lock()
 
