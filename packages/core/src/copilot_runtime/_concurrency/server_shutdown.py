@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import threading
+
+# Not that of `signal`, which raises and catches an exception for a handler without a name: 20 times a second here.
+from _signal import getsignal  # type: ignore[import-not-found]
 from typing import Any, NamedTuple
 
 from .process_local import process_id
@@ -129,7 +133,7 @@ def _gunicorn_shutdown(worker: object) -> ServerShutdown:
 
 def _handler_object(number: signal.Signals) -> object:
     """Returns the object whose method handles a signal."""
-    return getattr(signal.getsignal(number), "__self__", None)
+    return getattr(getsignal(number), "__self__", None)
 
 
 def _has_closed(server: object) -> bool:
@@ -144,8 +148,13 @@ async def _wait(task: asyncio.Task[Any]) -> None:
 
 def _is_a(server: object, module: str, name: str) -> bool:
     """Returns whether ``server`` is of that class, which this module does not import."""
+    return _has_class(type(server).__mro__, module, name)
+
+
+@functools.lru_cache(maxsize=8)  # as the server is looked at 20 times a second
+def _has_class(bases: tuple[type, ...], module: str, name: str) -> bool:
     # Other programs' objects have an attribute `alive` as well, and runs must not end for what it means there.
-    return any((base.__module__, base.__qualname__) == (module, name) for base in type(server).__mro__)
+    return any((base.__module__, base.__qualname__) == (module, name) for base in bases)
 
 
 def _limit(config: object, option: str) -> float | None:
