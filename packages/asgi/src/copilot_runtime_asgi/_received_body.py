@@ -18,9 +18,6 @@ DRAIN_SECONDS = 2.0
 
 _BODY_FIELDS = frozenset((b"content-length", b"transfer-encoding"))
 
-_MORE: Message = {"type": "http.request", "more_body": True}
-"""In place of a message that has not come yet."""
-
 _name = itemgetter(0)
 """Of a header field."""
 
@@ -57,10 +54,11 @@ class ReceivedBody(AsyncBody):
             # Most bodies have arrived, as one message, before anything asks for them: that needs no timer and no lock.
             self._is_begun = True
             step = FirstStep(self._receive())
-            message = step.result if step.is_done else _MORE
-            if not message.get("more_body", False) and message["type"] != "http.disconnect":
-                self.has_ended = True
-                return self._accept_all(message.get("body", b""))
+            if step.is_done:
+                message = step.result
+                if not message.get("more_body", False) and message["type"] != "http.disconnect":
+                    self.has_ended = True
+                    return self._accept_all(message.get("body", b""))
             self._first = step
         return await super().read()
 
