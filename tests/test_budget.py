@@ -46,14 +46,14 @@ class Budget:
 
 BUDGETS = (
     # An event of a burst: all that are ready leave in one chunk.
-    Budget("bench", "per_event", 5.2),
-    Budget("bench-model", "per_event", 6.3),
+    Budget("bench", "per_event", 4.3),
+    Budget("bench-model", "per_event", 5.2),
     # An event that the event loop gets a turn after: it leaves alone, in the turn in which it comes.
     Budget("bench", "per_ticked_event", 80.3),
     Budget("bench-model", "per_ticked_event", 81.1),
     # A whole run of ten deltas: the request, its validation, the lease, the events, the end.
-    Budget("bench", "per_run", 560.4),
-    Budget("bench-model", "per_run", 606.4),
+    Budget("bench", "per_run", 551.3),
+    Budget("bench-model", "per_run", 596.3),
 )
 
 
