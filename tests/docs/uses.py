@@ -304,6 +304,27 @@ def run_test_case(case: type[unittest.TestCase]) -> None:
     assert result.wasSuccessful(), [*result.errors, *result.failures]
 
 
+# --- servers ---
+
+
+@use("docs/deployment.md", "post_fork")
+def _(names: Names) -> None:
+    server = SimpleNamespace(WORKERS={})
+    with (
+        mock.patch("os.sched_getaffinity", create=True, return_value={2, 3}),
+        mock.patch("os.sched_setaffinity", create=True) as set_affinity,
+    ):
+        for pid in range(2):
+            worker = SimpleNamespace()
+            names["pre_fork"](server, worker)
+            names["post_fork"](server, worker)
+            server.WORKERS[pid] = worker
+        del server.WORKERS[0]
+        names["pre_fork"](server, worker := SimpleNamespace())
+        names["post_fork"](server, worker)
+    assert [call.args for call in set_affinity.call_args_list] == [(0, {2}), (0, {3}), (0, {2})]
+
+
 # --- OpenTelemetry ---
 
 
