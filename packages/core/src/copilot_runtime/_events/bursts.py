@@ -20,7 +20,7 @@ _SEPARATOR = "\x7f"
 _END = "}\n\n"
 """The end of a delta's object, and of its frame."""
 
-DIGITS = [f"{number}" for number in range(1000)]
+_DIGITS = [f"{number}" for number in range(1000)]
 _PADDED_DIGITS = [f"{number:03}" for number in range(1000)]
 """How the last three digits of a number are written, which takes longer to format than to look up."""
 
@@ -48,7 +48,7 @@ def encode_burst(before: str, after: str, deltas: Sequence[str], first: int) -> 
     size, text_data, count = len(text.encode()), to_json(text), len(deltas)
     strings = deltas if len(text_data) == size + 2 else _escaped(deltas, text_data)
     if first + count <= 1000:
-        data = _join(before, DIGITS[first : first + count], after, strings).encode()
+        data = _join(before, _DIGITS[first : first + count], after, strings).encode()
     else:
         data = "".join(_join_thousands(before, after, strings, first)).encode()
     if count < _MIN_PACKED or len(data) < _MIN_RATIO * len(text_data) or text.count(_SEPARATOR) >= count:
@@ -67,7 +67,7 @@ def _join_thousands(before: str, after: str, strings: Sequence[str], first: int)
     done, rest = 0, iter(strings)
     while done < len(strings):
         thousands, start = divmod(first + done, 1000)
-        digits = (_PADDED_DIGITS if thousands else DIGITS)[start : start + len(strings) - done]
+        digits = (_PADDED_DIGITS if thousands else _DIGITS)[start : start + len(strings) - done]
         done += len(digits)
         yield _join(f"{before}{thousands or ''}", digits, after, islice(rest, len(digits)))
 

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 
 from pydantic_core import to_json
 
-from .bursts import DIGITS
 from .chunks import ChunkExpander
 from .compaction import CompactedFrame
 from .completion import RunEnding, closing_events, events_before_error
@@ -49,9 +48,6 @@ _NO_IDS: Set[str] = frozenset()
 
 _NO_BURSTS: Any = MappingProxyType({})
 """Instead of an empty dictionary, which takes memory: thousands of runs may be idle."""
-
-_NO_STREAMS: dict[str, DeltaStream] = {}
-"""One for all runs, and never changed."""
 
 _NO_STREAM = object()
 """What no recorder has as its stream."""
@@ -112,9 +108,9 @@ class RunRecorder(ProtocolState):
         self._surrogates: SurrogateJoiner | None = None
         self._is_buffering = False
         """What `_must_buffer` has returned last."""
-        self._streams: dict[str, DeltaStream] = _NO_STREAMS
+        self._streams: dict[str, DeltaStream] = {}
         """By id, what is known to be open, so that `feed` has nothing to check for its plain deltas. Forgotten at every
-        event that is not a delta. It is ``texts`` if it has the same: a dict of its own takes memory in an idle run."""
+        event that is not a delta."""
         self._deltas: list[str] = []
         """Strings of plain deltas that are not frames yet. Always the same list."""
         self._stream: DeltaStream | None = None
@@ -339,7 +335,7 @@ class RunRecorder(ProtocolState):
         finally:
             self._is_buffering = self._must_buffer()
             if self._is_buffering:  # what chunks have opened ends with any other event, plain deltas included
-                self._streams, self._stream = _NO_STREAMS, None
+                self._streams, self._stream = {}, None
         self._last_agent_event = self._number
 
     def _append_error(self, event: Event, rule: EventRule) -> None:
@@ -370,14 +366,14 @@ class RunRecorder(ProtocolState):
     def begin_reaping(self) -> None:
         """Gives all further events ids that the owner of the run cannot have used. To be called before `complete`."""
         self._number = FIRST_REAPER_NUMBER + self.number
-        self._streams, self._stream = _NO_STREAMS, None
+        self._streams, self._stream = {}, None
 
     def seal(self) -> None:
         """Ends the recording: `feed` raises InvalidEventError from now on."""
         if self._deltas:
             self._add_deltas()
         self.phase = SEALED
-        self._streams, self._stream = _NO_STREAMS, None
+        self._streams, self._stream = {}, None
         # An agent that does not stop keeps the recorder, and a store has to remember what these were.
         self._known_message_ids, self._input_echo = _NO_IDS, None
 
@@ -438,9 +434,8 @@ class RunRecorder(ProtocolState):
         if len(deltas) != 1 or self._pending or stream is None:
             return None
         number = self._number + 1
-        digits = DIGITS[number] if number < 1000 else str(number)
         try:
-            frame = f"{stream.before}{digits}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
+            frame = f"{stream.before}{number}{stream.after}{encode_basestring(deltas[0])}}}\n\n".encode()
         except UnicodeEncodeError:
             return None  # `take` joins it with its other half
         self._delta_bytes = 0
@@ -495,7 +490,7 @@ class RunRecorder(ProtocolState):
             raise error from None
         if self._surrogates.is_waiting:
             self._is_buffering = True
-            self._streams, self._stream = _NO_STREAMS, None
+            self._streams, self._stream = {}, None
         if repaired is event:
             raise error
         if repaired is not None:
@@ -536,8 +531,8 @@ class RunRecorder(ProtocolState):
         if "messageId" in event and (rule.introduces_message or self._known_message_ids):
             self._track_message_id(event["messageId"])
         if delta_id is None:
-            if self._stream is not None:
-                self._streams, self._stream = _NO_STREAMS, None
+            if self._streams:
+                self._streams, self._stream = {}, None
         elif len(event) != PLAIN_SIZE:
             return
         if rule.deltas is not None:
@@ -555,14 +550,7 @@ class RunRecorder(ProtocolState):
         if identity not in self._streams:  # not even of another type, or its deltas are recorded one by one
             if message is None:
                 message = DeltaStream(deltas, identity, self.prefix, place=self.next_place())
-            streams, texts = self._streams, self.texts
-            if not streams and len(texts) == 1 and texts.get(identity) is message:
-                self._streams = texts  # until another event opens or ends something
-            elif not streams or streams is texts:
-                self._streams = {**streams, identity: message}
-            else:
-                streams[identity] = message
-            self._stream = message
+            self._streams[identity] = self._stream = message
 
     def _track_message_id(self, message_id: Any) -> None:
         if isinstance(message_id, str):
