@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from copilot_runtime._engine.endings import LOST
+from copilot_runtime._engine.reaper import reap
 from copilot_runtime.stores import MemoryStore, RunStore
 from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size
 from copilot_runtime.stores.protocol import Lease, ThreadKey, ThreadSnapshot
 from copilot_runtime.testing._factories import (
     ADA,
+    T1,
     T2,
     append_one,
     begin,
@@ -18,6 +21,23 @@ from copilot_runtime.testing._factories import (
     record_run,
     store_run,
 )
+
+
+def lose_run(store: RunStore) -> Lease:
+    """Leaves a thread whose second run nobody runs any more, as soon as its lease has expired. Returns that lease."""
+    store_run(store, T1)
+    lease = begin(store, T1).lease
+    for frame in record_run(lease, message_events("m2"))[0][:3]:
+        append_one(store, lease, [frame])
+    return lease
+
+
+def check_lost_run_is_ended(store: RunStore, lease: Lease) -> None:
+    """Fails unless a run whose lease has expired can be ended, however much of its thread is damaged."""
+    ended = reap(store, lease.run, LOST)
+    assert ended is not None
+    assert (ended.thread_id, ended.run_id, ended.outcome) == (T1.thread_id, "r", "failed")
+    assert store.request_stop(T1, None) is None
 
 
 class Clock:

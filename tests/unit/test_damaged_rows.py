@@ -43,6 +43,7 @@ from copilot_runtime.testing._factories import (
 )
 
 from .engine_helpers import bounded, settled
+from .store_helpers import check_lost_run_is_ended, lose_run
 
 pytestmark = pytest.mark.requirement("STORE-11")
 
@@ -168,7 +169,6 @@ def test_damage_that_is_not_visible_in_types_is_found(statement: str, intact: Pa
     reads = (
         lambda: store.read(ENDED, raw_ordinal=1),
         lambda: store.messages(ENDED),
-        lambda: store.claim(RunKey(LOST, 1), force=True),
     )
     failures = 0
     for read in reads:
@@ -176,7 +176,9 @@ def test_damage_that_is_not_visible_in_types_is_found(statement: str, intact: Pa
             read()
         except ThreadUnreadable:
             failures += 1
-    assert failures > 0
+    claimed = store.claim(RunKey(LOST, 1), force=True)
+    assert claimed is not None
+    assert failures or claimed.damage
     assert store.delete(ENDED)
     assert list_thread_ids(store, OWNER) == []
 
@@ -277,3 +279,28 @@ def test_damaged_request_to_stop_is_one(value: str, tmp_path: Path) -> None:
     assert live is not None
     assert live.stopping
     assert store.poll_signals([lease]) == {lease: LeaseSignal.STOP}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "runs SET records = x'ff00fe'",
+        "messages SET message = CAST(x'ff00fe' AS TEXT)",
+        "threads SET message_ids = CAST(x'ff00fe' AS TEXT)",
+        "threads SET recent_ids = CAST(x'ff00fe' AS TEXT)",
+        "frames SET frames = x'ff00fe'",
+        "frames SET first = first + 5 WHERE first > 1",
+        "live SET frames = frames + 1",
+        "live SET frames = 'x'",
+        "live SET frames = 9e999",
+        "live SET frames_id = CAST(x'ff00fe' AS TEXT)",
+        "live SET frames_bytes = 'x', counted_bytes = 'x'",
+        "live SET frames_bytes = 9e999, counted_bytes = 9e999",
+    ],
+)
+def test_lost_run_of_a_damaged_thread_is_ended(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path)
+    lease = lose_run(store)
+    execute(path, "UPDATE live SET expires_at = 1", f"UPDATE {damage}")
+    check_lost_run_is_ended(store, lease)

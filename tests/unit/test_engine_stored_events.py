@@ -12,7 +12,7 @@ from copilot_runtime._engine import orphans
 from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime._engine.replay import replay
-from copilot_runtime._events import CompactedFrame, Cursor, RunRecorder, encode, format_frame
+from copilot_runtime._events import CompactedFrame, Cursor, RunRecorder, decode, encode, format_frame
 from copilot_runtime._version import __version__
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore
 from copilot_runtime.stores.protocol import Batch, Lease, NewRun, RunCompletion, RunStarted
@@ -95,6 +95,25 @@ def test_stored_run_is_checked_again_if_a_reaper_has_ended_it(store: RunStore) -
     store.append([Batch(lease, frames_of(STORED, lease.run.ordinal), frozenset())])
     assert reap(store, lease.run, LOST, force=True) is not None
     assert replay(store.read(THREAD), None).needs_repair
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\xff\x00\n\n", b"data: {\n\n", b"data: []\n\n", b"data: {}\n\n", b"data: \xff\n\n"]
+)
+@pytest.mark.parametrize("at", [0, 1])
+def test_run_of_which_an_event_is_damaged_ends_before_it(at: int, frame: bytes, store: RunStore) -> None:
+    """In a store that has no checksums."""
+    lease = begin(store)
+    frames = frames_of(STORED, lease.run.ordinal)
+    frames[at] = frame
+    store.append([Batch(lease, frames)])
+    assert reap(store, lease.run, LOST, force=True) is not None
+    snapshot = store.read(THREAD)
+    assert snapshot.live is None
+    [run] = snapshot.runs
+    kinds = [decode(record.frame)["type"] for record in run.records]
+    assert kinds[:at] == ["RUN_STARTED"][:at]
+    assert kinds[-1] == "RUN_ERROR"
 
 
 @pytest.mark.requirement("EVENT-03")

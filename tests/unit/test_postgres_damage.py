@@ -17,6 +17,7 @@ from copilot_runtime.testing import TestClient
 from copilot_runtime.testing._factories import append_one, begin, message_events, record_run, store_run
 
 from .postgres_helpers import Stores
+from .store_helpers import check_lost_run_is_ended, lose_run
 from .test_damaged_rows import ENDED, LOST, OTHER, agent, responses
 
 pytestmark = pytest.mark.requirement("STORE-11")
@@ -129,7 +130,6 @@ def test_damaged_rows_are_recognised_and_concern_one_thread(stores: Stores, stat
         lambda: store.read(ENDED),
         lambda: store.messages(ENDED),
         lambda: store.follow(lease.run, 0),
-        lambda: store.claim(lease.run, force=True),
         lambda: begin(store, ENDED),
         lambda: store.read(
             ENDED,
@@ -141,3 +141,24 @@ def test_damaged_rows_are_recognised_and_concern_one_thread(stores: Stores, stat
     assert [use for use in uses if is_unreadable(use)]
     assert store.read(OTHER).runs == [run]
     assert store.delete(ENDED)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "runs SET records = ''",
+        "runs SET event_messages = '{x'",
+        "messages SET message = 'x'",
+        "frames SET frames = substr(frames, 1, length(frames) - 9)",
+        "frames SET first = first + 5 WHERE first > 1",
+        "live SET frames = frames + 1",
+        "live SET frames_id = -1",
+        "live SET frames_bytes = -1, counted_bytes = -1",
+    ],
+)
+def test_lost_run_of_a_damaged_thread_is_ended(stores: Stores, damage: str) -> None:
+    store = stores.open()
+    lease = lose_run(store)
+    stores.execute("UPDATE live SET expires_at = to_timestamp(1)")
+    stores.execute(f"UPDATE {damage}")
+    check_lost_run_is_ended(store, lease)

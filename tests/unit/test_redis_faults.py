@@ -52,7 +52,7 @@ from copilot_runtime.testing._factories import (
 
 from ..servers import free_port
 from ..services.redis import RedisServer, new_prefix, redis_url, run_redis, run_sentinel, wait_until
-from .store_helpers import check_fork, read_raw
+from .store_helpers import check_fork, check_lost_run_is_ended, lose_run, read_raw
 
 pytestmark = pytest.mark.requirement("REDIS-01")
 
@@ -688,12 +688,18 @@ def test_redis_append_that_comes_late_changes_nothing(store: RedisStore) -> None
     assert (list(update.frames), update.duplicates) == (frames[:3], {3})
 
 
-def test_redis_claim_of_a_thread_that_is_damaged_changes_nothing(store: RedisStore) -> None:
-    lease = begin(store).lease
-    client_of(store).set(key(store, "m", T1), "something else")
-    with pytest.raises(ThreadUnreadable):
-        store.claim(lease.run, force=True)
-    assert poll_signal(store, lease) is None
+@pytest.mark.parametrize("kind", [*"rmei", "frames", "count", "bytes"])
+def test_redis_lost_run_of_a_damaged_thread_is_ended(kind: str, store: RedisStore) -> None:
+    lease = lose_run(store)
+    client = client_of(store)
+    client.hset(key(store, "l", T1), "expires", 1)
+    if kind in ("count", "bytes"):
+        client.hset(key(store, "l", T1), kind, "x")
+    else:
+        name = f"{key(store, 'f', T1)}:{lease.run.ordinal}" if kind == "frames" else key(store, kind, T1)
+        assert client.delete(name)
+        client.set(name, "something else")
+    check_lost_run_is_ended(store, lease)
 
 
 def test_redis_finish_of_a_thread_that_is_damaged_changes_nothing(store: RedisStore) -> None:

@@ -195,15 +195,31 @@ class ClaimedRun:
     """A run that was taken from its process, to be ended.
 
     ``frames`` are those that were stored, ``messages`` and ``event_messages`` (ids) those of the thread before it;
-    ``started_at`` is when the run began, in seconds since the epoch.
+    ``started_at`` is when the run began, in seconds since the epoch. If some of them are damaged, ``damage`` says so,
+    and all of them are left out: such a run can still be ended, but nothing is kept of it.
     """
 
     lease: Lease
     agent_id: str
     started_at: float
-    frames: Sequence[bytes]
-    messages: Sequence[Mapping[str, Any]]
-    event_messages: Set[str]
+    frames: Sequence[bytes] = ()
+    messages: Sequence[Mapping[str, Any]] = ()
+    event_messages: Set[str] = frozenset()
+    damage: ThreadUnreadable | None = None
+
+    @classmethod
+    def from_stored(
+        cls,
+        lease: Lease,
+        agent_id: str,
+        started_at: float,
+        read: Callable[[], tuple[Sequence[bytes], Sequence[Mapping[str, Any]], Set[str]]],
+    ) -> Self:
+        """Returns a run of which ``read`` returns frames, messages and their ids, or raises ThreadUnreadable."""
+        try:
+            return cls(lease, agent_id, started_at, *read())
+        except ThreadUnreadable as error:
+            return cls(lease, agent_id, started_at, damage=error)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

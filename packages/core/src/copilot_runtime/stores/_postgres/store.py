@@ -280,16 +280,19 @@ class PostgresStore:
         if not rows:
             return None
         [(thread, token, run_id, agent_id, started_at, frames_id)] = rows
-        pieces = self._calls.fetch(
-            "SELECT first, checksum, frames FROM {s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
-        )
-        frames = reading.checked(lambda: reading.join_pieces(pieces, 0))
-        message_ids = reading.checked(lambda: self._writes.read_message_ids(thread))
-        in_events = {text for _, ids, _ in message_ids for text in ids}
-        state.held[run] = HeldRun(token, in_events, {text for _, _, ids in message_ids for text in ids})
+
+        def read() -> tuple[list[bytes], list[dict[str, Any]], set[str]]:
+            pieces = self._calls.fetch(
+                "SELECT first, checksum, frames FROM {s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
+            )
+            frames = reading.checked(lambda: reading.join_pieces(pieces, 0))
+            message_ids = reading.checked(lambda: self._writes.read_message_ids(thread))
+            in_events = {text for _, ids, _ in message_ids for text in ids}
+            state.held[run] = HeldRun(token, in_events, {text for _, _, ids in message_ids for text in ids})
+            return frames, self.messages(run.thread), in_events
+
         lease = p.Lease(run, decode_text(run_id), token)
-        messages = self.messages(run.thread)
-        return p.ClaimedRun(lease, decode_text(agent_id), started_at, frames, messages, in_events)
+        return p.ClaimedRun.from_stored(lease, decode_text(agent_id), started_at, read)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         encoded = None if run_id is None else encode_text(run_id)

@@ -222,17 +222,20 @@ class RedisStore:
         if result is None:
             return None
         with _checked():
-            token, run_id, agent_id, started_at, entries, messages, event_messages = result
-            claimed = p.ClaimedRun(
-                p.Lease(run, values.text(run_id), int(token)),
-                values.text(agent_id),
-                values.seconds(started_at),
-                values.frames_after(entries, 0),
-                [values.parse_message(message) for message in messages],
-                values.texts(event_messages),
-            )
-        process.begun[run] = time.monotonic()
-        return claimed
+            token, run_id, agent_id, started_at, *stored = result
+            lease = p.Lease(run, values.text(run_id), int(token))
+            process.begun[run] = time.monotonic()
+
+            def read() -> tuple[list[bytes], list[dict[str, Any]], frozenset[str]]:
+                with _checked():
+                    entries, messages, event_messages = stored
+                    return (
+                        values.frames_after(entries, 0),
+                        [values.parse_message(message) for message in messages],
+                        values.texts(event_messages),
+                    )
+
+            return p.ClaimedRun.from_stored(lease, values.text(agent_id), values.seconds(started_at), read)
 
     def request_stop(self, thread: p.ThreadKey, run_id: str | None) -> p.ActiveRun | None:
         place = self._shards.place(thread)

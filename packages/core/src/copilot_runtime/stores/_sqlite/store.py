@@ -11,16 +11,15 @@ from typing import Any, TypeVar, cast
 from .. import protocol as p
 from .._limits import check_seconds
 from .._pagination import next_cursor
-from .._sql.encoding import integer, seconds, text
 from ..portable import ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import rows
 from .connections import ConnectionPair
 from .frame_appends import FrameAppends
 from .garbage import clear_active_thread, collect, delete_threads
 from .lease_signals import LeaseSignals
-from .message_ids import select_ids
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
+from .run_claims import claim_run
 from .run_follower import RunFollower
 from .run_writes import RunWrites
 from .sizes import text_bytes
@@ -154,38 +153,7 @@ class SqliteStore:
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         def work(db: Db) -> p.ClaimedRun | None:
-            now = time.time()
-            row = db.execute(
-                "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at, lease_seconds, frames_id,"
-                " frames, frames_bytes, counted_bytes, threads.runs, threads.bytes FROM threads"
-                " JOIN live ON live.thread = threads.id"
-                " WHERE owner = ? AND thread_id = ? AND live.ordinal = ?",
-                (*run.thread, run.ordinal),
-            ).fetchone()
-            if row is None:
-                return None
-            thread, run_id, agent_id, started_at, expires_at, lease_seconds, frames_id, *counts = row
-            for count in counts:
-                integer(count)  # or it could not be finished, and would be claimed again and again
-            if not force and not rows.has_expired(expires_at, lease_seconds, now):
-                return None
-            token = db.execute(
-                "INSERT OR REPLACE INTO live (thread, ordinal, run_id, agent_id, started_at, expires_at, lease_seconds,"
-                " stopping, frames_id, frames, frames_bytes, counted_bytes, duplicates, size)"
-                " SELECT thread, ordinal, run_id, agent_id, started_at, ?, ?,"
-                " stopping, frames_id, frames, frames_bytes, counted_bytes, duplicates, size"
-                " FROM live WHERE thread = ?",
-                (now + self._lease_seconds, self._lease_seconds, thread),
-            ).lastrowid
-            in_events, _ = select_ids(db, thread)
-            return p.ClaimedRun(
-                p.Lease(run, text(run_id), cast(int, token)),
-                text(agent_id),
-                seconds(started_at),
-                rows.select_frames(db, frames_id, 0),
-                rows.select_messages(db, thread),
-                in_events.keys(),
-            )
+            return claim_run(db, run, time.time(), self._lease_seconds, force=force)
 
         return self._write_signals(work)
 

@@ -250,19 +250,24 @@ function operations.poll()
     return signals
 end
 
+-- Returns what is stored of a run and of its thread's messages. Fails if it is something else.
+local function stored_of(thread, ordinal)
+    check_types(thread)
+    return {entries_after(thread, ordinal, 0), redis.call('LRANGE', key('m', thread), 0, -1),
+        redis.call('ZRANGE', key('e', thread), 0, -1)}
+end
+
+-- Returns the new token and the run, and what `stored_of` returns if that does not fail.
 function operations.claim(thread, ordinal, force, lease, random, holder)
     local name = key('l', thread)
     local live_ordinal, run, agent, started, expires, old_lease =
         fields(name, 'ordinal', 'run', 'agent', 'started', 'expires', 'lease')
     if live_ordinal ~= ordinal or not (force == '1' or has_expired(expires, old_lease)) then return false end
-    -- Before anything is changed: a run of a damaged thread would be claimed again and again.
-    check_types(thread)
-    local entries, messages = entries_after(thread, ordinal, 0), redis.call('LRANGE', key('m', thread), 0, -1)
     use_full_memory()
     local token = next_token(thread, random)
     wake_all(thread)
     redis.call('HSET', name, 'token', token, 'expires', NOW + lease, 'lease', lease, 'holder', holder)
-    return {token, run, agent, started, entries, messages, redis.call('ZRANGE', key('e', thread), 0, -1)}
+    return {token, run, agent, started, unpack(if_intact(stored_of, thread, ordinal) or {})}
 end
 
 function operations.stop(thread, has_id, run)
