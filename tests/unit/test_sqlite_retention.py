@@ -33,6 +33,7 @@ from copilot_runtime.stores.protocol import (
     RunCompletion,
     RunEnd,
     RunStarted,
+    StoreError,
     ThreadKey,
     ThreadQuery,
 )
@@ -501,6 +502,30 @@ def test_reading_does_not_wait_for_a_lock(path: Path) -> None:
         db.close()
     store_run(store, ThreadKey(ADA, "t3"))
     assert set(list_thread_ids(store)) == {"t1", "t3"}
+
+
+@pytest.mark.parametrize("error", [ValueError, sqlite3.OperationalError])
+def test_use_of_a_thread_is_not_forgotten_if_a_transaction_fails(path: Path, error: type[Exception]) -> None:
+    """That of another write, with which it is to be written."""
+
+    def fail(db: sqlite3.Connection) -> None:
+        raise error("not written")
+
+    store = SqliteStore(path, max_threads=3)
+    for key in (T1, T2, ThreadKey(ADA, "t3")):
+        store_run(store, key)
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        assert store.read(T1, touch=True).runs
+        db.execute("ROLLBACK")
+    finally:
+        db.close()
+    with pytest.raises((ValueError, StoreError), match="not written"):
+        store._connections.write(fail)
+    assert store.read(ThreadKey(ADA, "t3"), touch=True).runs
+    store_run(store, ThreadKey(ADA, "t4"))
+    assert set(list_thread_ids(store)) == {"t1", "t3", "t4"}
 
 
 # --- the cost of a short run ---

@@ -17,7 +17,7 @@ from ..._concurrency.process_local import ProcessLocal
 from ..migrations import MigrationRequired
 from ..protocol import StoreError
 from . import file_access
-from .group_commit import Group, PendingWrite, Work, withdraw
+from .group_commit import Group, PendingWrite, ReportedWrite, Work, withdraw
 from .room import StoreConnection
 from .schema import UnsuitableFileError, migrate, missing_migration
 from .sizes import PAGE_BYTES
@@ -100,14 +100,15 @@ class ConnectionPair:
             raise
         return pending.outcome.take()
 
-    def write_soon(self, work: Work[object]) -> None:
+    def write_soon(self, work: Work[object], committed: Callable[[], object]) -> None:
         """Runs ``work`` in a transaction, now if that is possible without waiting, or else in that of the next write.
 
-        For what may be lost, and must not make a reader wait.
+        For what must not make a reader wait. ``committed`` is called after the commit; if there is none, as that write
+        has failed, it is up to the caller to try again.
         """
         state = self._state.get()
         if all(work != pending.work for pending in tuple(state.waiting)):
-            state.waiting.append(PendingWrite(work))
+            state.waiting.append(ReportedWrite(work, committed))
         if not state.writer.lock.acquire(blocking=False):
             return
         try:

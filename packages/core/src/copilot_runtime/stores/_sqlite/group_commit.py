@@ -53,6 +53,21 @@ class PendingWrite(Generic[T]):
         self.is_done = True
 
 
+class ReportedWrite(PendingWrite[Any]):
+    """A work for which nobody waits, of which it is reported that it was committed."""
+
+    __slots__ = ("_committed",)
+
+    def __init__(self, work: Work[Any], committed: Callable[[], object]) -> None:
+        super().__init__(work)
+        self._committed = committed
+
+    def complete(self, outcome: Outcome[Any]) -> None:
+        super().complete(outcome)
+        if outcome.error is None:
+            self._committed()
+
+
 class Group:
     """Writes that share a transaction, which their caller begins and commits.
 

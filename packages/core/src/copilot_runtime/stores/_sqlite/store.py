@@ -16,6 +16,7 @@ from . import rows
 from .connections import ConnectionPair
 from .frame_appends import FrameAppends
 from .garbage import clear_active_thread, collect, delete_threads
+from .last_uses import LastUses
 from .lease_signals import LeaseSignals
 from .retention import BATCH_SIZE, Retention
 from .room import StoreConnection
@@ -98,8 +99,7 @@ class SqliteStore:
             os.path.abspath(path), timeout_seconds, _journal_bytes(max_bytes), migrates=migrate
         )
         self._writer = Writer(self._connections, self._retention)
-        self._used: dict[p.ThreadKey, float] = {}
-        """When threads were last used, which is still to be written."""
+        self._last_uses = LastUses(self._connections)
         self._signals = LeaseSignals(self._connections)
         self._runs = RunWrites(self._writer, self._retention, self._signals, lease_seconds)
         self._follower = RunFollower(self._connections)
@@ -171,8 +171,7 @@ class SqliteStore:
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
         snapshot = self._read(lambda db: self._snapshots.select(db, thread, raw_ordinal, time.time()))
         if touch and self._retention.tracks_usage and (snapshot.runs or snapshot.live):
-            self._used[thread] = time.time()
-            self._connections.write_soon(self._write_used)
+            self._last_uses.note(thread)
         return snapshot
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
@@ -304,7 +303,7 @@ class SqliteStore:
         self._connections.after_fork()
         self._signals.after_fork()
         self._follower.after_fork()
-        self._used = {}
+        self._last_uses.after_fork()
         self._snapshots.after_fork()
 
     # --- helpers ---
@@ -318,13 +317,6 @@ class SqliteStore:
             return self._writer.write(work)
         finally:
             self._signals.written()
-
-    def _write_used(self, db: Db) -> None:
-        used, self._used = self._used, {}
-        db.executemany(
-            "UPDATE threads SET used_at = ? WHERE owner = ? AND thread_id = ?",
-            [(used_at, *thread) for thread, used_at in list(used.items())],
-        )
 
 
 def _journal_bytes(max_bytes: int) -> int:
