@@ -13,7 +13,7 @@ import pytest
 from copilot_runtime._concurrency import driver
 from copilot_runtime._engine import store_writes
 from copilot_runtime._engine.async_store import AsyncStore
-from copilot_runtime._engine.store_writes import FEW_CHANGES, MAX_CHANGES, PATIENT_SECONDS
+from copilot_runtime._engine.store_writes import FEW_CHANGES, MAX_CHANGES, PATIENT_SECONDS, QUIET_TURNS
 from copilot_runtime.stores import LeaseLost, SqliteStore, StoreError
 from copilot_runtime.stores.protocol import NewRun, RunCompletion, RunEnd, RunStarted, ThreadBusy, ThreadKey
 
@@ -192,6 +192,53 @@ def test_group_commit_of_a_loop_that_is_closed_writes_what_is_left(store: Record
     while store.read(lease.run.thread).live is not None:
         threading.Event().wait(0.001)
     assert store.calls == [1, 1, 1]
+
+
+@bounded
+async def test_group_commit_of_several_runs_takes_what_the_next_turns_of_the_loop_bring(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or clients that are answered together would fall apart into groups, with a call for each."""
+    monkeypatch.setattr(store_writes, "GATHER_SECONDS", 3600.0)
+    writes = AsyncStore(store)
+    await begin_all(writes, 2)
+    tasks = []
+    for number in range(5):
+        tasks.append(asyncio.ensure_future(writes.begin(new(f"next {number}"))))
+        for _ in range(QUIET_TURNS):
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert store.calls == [2, 5]
+
+
+@bounded
+async def test_group_commit_of_several_runs_waits_for_no_others_for_long(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_writes, "GATHER_SECONDS", 0.0)
+    writes = AsyncStore(store)
+    await begin_all(writes, 2)
+    store.released.clear()
+    assert store.entered.acquire(timeout=0)
+    tasks = []
+    while not store.entered.acquire(blocking=False):
+        tasks.append(asyncio.ensure_future(writes.begin(new(f"next {len(tasks)}"))))
+        await asyncio.sleep(0)
+    store.released.set()
+    await asyncio.gather(*tasks)
+    assert store.calls[1] == 1
+
+
+@bounded
+async def test_group_commit_of_a_run_that_is_alone_waits_for_no_others(store: RecordingStore) -> None:
+    writes = AsyncStore(store)
+    [started] = await begin_all(writes, 1)
+    assert store.entered.acquire(timeout=0)
+    task = asyncio.ensure_future(writes.finish(started.lease, (), RunCompletion(persist=False)))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert store.entered.acquire(timeout=30)
+    await task
 
 
 LONG = PATIENT_SECONDS

@@ -47,13 +47,23 @@ PAUSE_SECONDS = 0.02
 FEW_CHANGES = 8
 """Fewer of them wait. More of them at a time would hardly make each one cheaper."""
 
+QUIET_TURNS = 2
+"""After how many turns of the loop that bring nothing more a call begins where there are several runs. There are two
+from a request to the run that it begins."""
+
+GATHER_SECONDS = 0.005
+"""How long a call waits for such turns."""
+
 
 class StoreWrites:
     """Writes beginnings and ends of runs: all that come while the store writes the ones before go into its next call.
 
     One call then costs one hop to a pool thread, one hop back, and one transaction, however many runs it concerns.
-    Where long runs end one after the other, the ends wait a little for each other, or for a run that begins: that never
-    waits, since somebody waits for its first event.
+    Where there are several runs, a call begins once the loop has nothing more to do that would bring another change:
+    otherwise, clients that are answered together fall apart into groups that take turns, with a call for each.
+
+    Where long runs end one after the other, the ends wait a little for each other, or for a run that begins: that waits
+    for turns of the loop alone, since somebody waits for its first event.
     """
 
     def __init__(self, store: GroupingStore, waits: StoreQueue) -> None:
@@ -103,6 +113,10 @@ class _LoopQueue:
         self._has_urgent = False
         """Whether one of them may not wait."""
         self._is_writing = False
+        self._is_gathering = False
+        """Whether a later turn of the loop will look at what is waiting."""
+        self._has_company = False
+        """Whether the last call had several changes."""
         self._wrote_at = 0.0
         """When the last call began, by the monotonic clock."""
         self._is_pausing = False
@@ -112,11 +126,23 @@ class _LoopQueue:
         write = _Write(change, loop.create_future(), Outcome(), time.monotonic())
         self._waiting.append(write)
         self._has_urgent = self._has_urgent or not is_patient
-        if not self._is_writing and not self._pauses(loop, write.since):
-            self._is_writing = True
+        if not (self._is_writing or self._is_gathering or self._pauses(loop, write.since)):
+            self._is_gathering = True
             # In the next turn of the loop, with all that this one brings.
-            loop.call_soon(self._start, loop)
+            loop.call_soon(self._gather, loop, write.since + GATHER_SECONDS)
         return write
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, until: float, seen: int = 0, turns: int = QUIET_TURNS) -> None:
+        """Has the store called once ``turns`` turns of the loop have brought nothing more than ``seen`` changes."""
+        self._is_gathering = False
+        count = len(self._waiting)
+        if count > seen:
+            turns = QUIET_TURNS
+        if turns and (self._has_company or count > 1) and count < MAX_CHANGES and time.monotonic() < until:
+            self._is_gathering = True
+            loop.call_soon(self._gather, loop, until, count, turns - 1)
+        else:
+            self.start_waiting(loop)
 
     def _pauses(self, loop: asyncio.AbstractEventLoop, now: float) -> bool:
         """Returns whether what is waiting waits for others, and has a timer end that."""
@@ -151,6 +177,7 @@ class _LoopQueue:
             self._resolve(loop, batch, _for_each(batch, error))
 
     def _take(self) -> Sequence[_Write]:
+        self._has_company = len(self._waiting) > 1
         self._has_urgent = len(self._waiting) > MAX_CHANGES
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_CHANGES))]
 
@@ -201,8 +228,9 @@ class _LoopQueue:
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_writing = False
-        if self._waiting and not self._pauses(loop, time.monotonic()):
-            self._start(loop)
+        now = time.monotonic()
+        if self._waiting and not self._pauses(loop, now):
+            self._gather(loop, now + GATHER_SECONDS)
 
     def _set_results(
         self,
