@@ -9,7 +9,9 @@ import gc
 import inspect
 import json
 import re
-from collections.abc import Callable, Coroutine, Iterator
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,6 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copilot_runtime import CopilotHandler, CopilotRuntime
+from copilot_runtime._http import streaming
+from copilot_runtime.stores import SqliteStore
+from copilot_runtime.stores.protocol import RunEnd
 from copilot_runtime_asgi import create_copilot_asgi_app
 from copilot_runtime_asgi._pushed_stream import PushedStream
 
@@ -156,6 +161,75 @@ def test_asgi_run_that_never_waits_is_one_message_after_the_headers() -> None:
             "task Run.execute",
         ]
         assert not [one for one in asked if "Timeout" in one or "PeriodicTask" in one], "no timer is for the response"
+
+    on_loop(scenario)
+
+
+class HeldStore(SqliteStore):
+    """Stores the ends of runs only when they may be."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.is_ending = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
+
+    def write_runs(self, changes: Sequence[Any]) -> Sequence[Any]:
+        if any(isinstance(change, RunEnd) for change in changes):
+            self.is_ending.set()
+            assert self.may_end.wait(TIMEOUT_SECONDS)
+        return super().write_runs(changes)
+
+
+@pytest.mark.requirement("ASGI-06")
+def test_asgi_run_that_waits_only_for_its_store_is_one_message_after_the_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", TIMEOUT_SECONDS)
+
+    async def scenario() -> None:
+        store = HeldStore(tmp_path / "threads.db")
+        app = create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": never_waits}, store=store))
+        await Connection(app, body=run_input("another", "another")).task
+        asked = asyncio.get_running_loop().asked  # type: ignore[attr-defined]
+        asked.clear()
+        store.may_end.clear()
+        connection = Connection(app)
+        await asyncio.to_thread(store.is_ending.wait)
+        await settle()
+        assert not connection.sent
+        store.may_end.set()
+        await connection.task
+        assert len(connection.sent) == 2
+        assert connection.is_complete
+        assert connection.receiving == 1, "no task waits for the client to disconnect"
+        assert "task RunStarter._begin" in asked
+        assert not [one for one in asked if "Watcher" in one or "receive_next" in one]
+
+    on_loop(scenario)
+
+
+@pytest.mark.requirement("ASGI-06")
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_asgi_headers_do_not_wait_for_a_store_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
+) -> None:
+    monkeypatch.setattr(streaming, "HEADERS_SECONDS", TIMEOUT_SECONDS if is_cancelled else 0.001)
+
+    async def scenario() -> None:
+        store = HeldStore(tmp_path / "threads.db")
+        store.may_end.clear()
+        connection = Connection(create_copilot_asgi_app(runtime=CopilotRuntime(agents={"a": never_waits}, store=store)))
+        await asyncio.to_thread(store.is_ending.wait)
+        await settle()
+        if is_cancelled:  # such as by a server that shuts down
+            connection.task.cancel()
+        await until(lambda: connection.sent)
+        assert connection.body == b""
+        store.may_end.set()
+        await asyncio.wait([connection.task])
+        assert connection.is_complete
+        assert b"RUN_FINISHED" in connection.body or is_cancelled
 
     on_loop(scenario)
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Generator
 from typing import Any
 
 from copilot_runtime import CopilotRuntime
-from copilot_runtime.adapters import FirstStep, StreamSource, awaited
+from copilot_runtime.adapters import FirstStep, StreamSource, awaited, wait_for_start
 
 from ._asgi_types import Message, Receive, Send
 from ._stream_response import StreamResponse
@@ -43,6 +43,8 @@ async def begin_stream(
     whole = rest = interruption = None
     try:
         await _turn()
+        if source.is_starting:
+            await wait_for_start(source)
         whole = source.read_whole()
         if whole is not None:
             rest = _send_at_once(send, start, whole)

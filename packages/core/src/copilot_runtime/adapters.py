@@ -17,7 +17,7 @@ from ._http.encoded_headers import decode_headers
 from ._http.environ import environ_headers
 from ._http.form import make_form_parts
 from ._http.kept_results import KeptResults
-from ._http.streaming import AsyncStreamIterator, StreamSource
+from ._http.streaming import AsyncStreamIterator, StreamSource, wait_for_start
 from ._http.target import split_raw_target
 from ._playground import not_for_production
 from ._server.errors import SHUTTING_DOWN
@@ -61,5 +61,6 @@ __all__ = [
     "response_stream",
     "run_sync",
     "split_raw_target",
+    "wait_for_start",
     "wsgi_body",
 ]

@@ -205,6 +205,8 @@ class RunPersistence:
                     store.finish(writer.lease, frames, completion)
                 else:
                     lasted = time.time() - writer.started_at
+                    # Of a run of which nothing was shown, all is there at once as soon as it is stored.
+                    writer.log.is_starting = not (writer.log.pieces or writer.log.ended)
                     await self._async_store.finish(writer.lease, frames, completion, lasted=lasted)
                 return STORED
             except LeaseLost:

@@ -63,7 +63,8 @@ class RunLog(Waiters):
         self.is_foreign = False
         """Whether frames may come from another process, which may run another version."""
         self.is_starting = is_starting
-        """Whether the run may have frames before it waits for the first time: readers are notified when it has not."""
+        """Whether it is about to be known if the run has frames at once: before it waits for the first time, or if only
+        its end is to be stored. Readers are notified when it is known."""
         self.ended = False
         self.first_reader: object | None = None
         """The reader of the request that has begun the run, for as long as it reads: most logs have no other."""

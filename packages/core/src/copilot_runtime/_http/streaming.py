@@ -18,8 +18,8 @@ TURN_BYTES = 64 * 1024
 """How many bytes may be sent before the event loop gets a turn, even if no `send` waits for the client."""
 
 HEADERS_SECONDS = 0.1
-"""How long the headers of a response may wait for what is about to be ready: a synchronous agent may take its time, and
-an asynchronous one may block the event loop."""
+"""How long the headers of a response may wait for what is about to be ready: a synchronous agent may take its time, an
+asynchronous one may block the event loop, and so may a store the end of a run."""
 
 
 UNWATCHED_BYTES = 16 * 1024
@@ -138,6 +138,35 @@ class EventStream:
     def close(self) -> None:
         """Closes the source: the stream is no longer read."""
         self.source.close()
+
+
+async def wait_for_start(source: StreamSource) -> None:
+    """Waits on an event loop until a source has started, for `HEADERS_SECONDS` at most.
+
+    Nobody looks after the stream meanwhile, which costs more than the rest of a run that is over once it is stored.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.create_future()
+
+    def end() -> None:
+        if not started.done():
+            started.set_result(None)
+
+    def notify(*_change: object) -> None:
+        if asyncio._get_running_loop() is loop:
+            end()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: there is no task left to resume
+                loop.call_soon_threadsafe(end)
+
+    # Asked after the waiter is there, since the source may have started before.
+    if source.add_waiter(notify, is_brief=True) and source.is_starting:
+        timer = loop.call_later(HEADERS_SECONDS, end)
+        try:
+            await started
+        finally:
+            timer.cancel()
+        source.mark_sending()  # as if it had not waited: the next to be waited for is the server
 
 
 class SyncStreamIterator:
