@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -154,6 +155,64 @@ def test_info_at_once_is_what_the_handler_responds(name: str) -> None:
     response = run_sync(handler(Request(method="GET", path="/api/info")))
     assert at_once in (None, response)
     assert response.status == 200
+
+
+class EqualAgent(DescribedAgent):
+    """An agent that is equal to all others of its class."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EqualAgent)
+
+    __hash__ = object.__hash__
+
+
+def replace_agent(runtime: Any) -> None:
+    other = EqualAgent()
+    other.description = "other"
+    runtime.agents = MappingProxyType({"a": other})
+
+
+def replace_agents_by_a_dict(runtime: Any) -> None:
+    runtime.agents = {"a": EqualAgent()}
+
+
+def add_an_agent(runtime: Any) -> None:
+    replace_agents_by_a_dict(runtime)
+    runtime.agents["b"] = DescribedAgent()
+
+
+def set_on_agent(name: str, value: Any) -> Callable[[Any], None]:
+    return lambda runtime: setattr(runtime.agents["a"], name, value)
+
+
+CHANGES: Mapping[str, Callable[[Any], None]] = {
+    "description": set_on_agent("description", "after"),
+    "no description": set_on_agent("description", None),
+    "name": set_on_agent("__name__", "other"),
+    "capabilities": set_on_agent("capabilities", {"x": 1}),
+    "function": set_on_agent("get_capabilities", lambda: {"x": 1}),
+    "property that fails": set_on_agent("__class__", UnreadableAgent),
+    "agent": replace_agent,
+    "dict": replace_agents_by_a_dict,
+    "agents": add_an_agent,
+    "transcription": lambda runtime: setattr(runtime, "transcription_service", Transcription()),
+    "access": lambda runtime: setattr(runtime, "thread_access", "none"),
+    "users": lambda runtime: setattr(runtime, "identify_user", identify),
+    "factory": lambda runtime: setattr(runtime, "agents", lambda context: {"b": DescribedAgent()}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_info_at_once_is_what_the_handler_responds_after_a_change(name: str) -> None:
+    runtime = CopilotRuntime(agents={"a": EqualAgent()}, single_user=True)
+    handler = create_copilot_runtime_handler(runtime=runtime)
+    first = handler.respond_at_once("GET", "/info", "")
+    assert handler.respond_at_once("GET", "/info", "") is first is not None
+    CHANGES[name](runtime)
+    for _ in range(2):
+        at_once = handler.respond_at_once("GET", "/info", "")
+        assert at_once in (None, run_sync(handler(Request(method="GET", path="/info"))))
+        assert (at_once == first) == (name == "dict")
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ ELSEWHERE: Mapping[str, str] = {
     ),
     "_strict_json.refuse_overflow": "part of loads",
     "_server.router.Router.read_head": "part of Router.resolve",
-    "_server.router.Router.respond_at_once": "looks up what Router.read_head does",
+    "_server.router.Router.responder": "looks up what Router.read_head does",
     "_http.cors.add_cors_headers": "reads only the response",
     "_http.target.normalize_base_path": "reads the configuration",
     "_log_text.escape_log_records": "installs what calls one_line",

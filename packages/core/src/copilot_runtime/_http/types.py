@@ -192,6 +192,7 @@ class Response:
     status: int
     headers: Headers
     body: bytes | EventStream
+    _encoded: tuple[tuple[bytes, bytes], ...] | None = dataclasses.field(compare=False, repr=False)
 
     def __init__(self, *, status: int = 200, headers: HeadersLike = (), body: bytes | EventStream = b"") -> None:
         fields = headers if isinstance(headers, Headers) else Headers(headers)
@@ -203,6 +204,7 @@ class Response:
         _set_status(self, status)
         _set_fields(self, fields)
         _set_content(self, body)
+        _set_encoded(self, None)
 
     @classmethod
     def json(cls, data: Any, status: int = 200, headers: HeadersLike = ()) -> Self:
@@ -223,12 +225,14 @@ class Response:
         return fields
 
     def encoded_wire_headers(self) -> list[tuple[bytes, bytes]]:
-        """Returns the same as bytes, as ASGI servers take them."""
-        fields = list(self.headers.encoded_items())
-        length = self._length()
-        if length is not None:
-            fields.append((b"content-length", b"%d" % length))
-        return fields
+        """Returns the same as bytes, as ASGI servers take them. Made once for each object."""
+        encoded = self._encoded
+        if encoded is None:
+            encoded, length = self.headers.encoded_items(), self._length()
+            if length is not None:
+                encoded = (*encoded, (b"content-length", b"%d" % length))
+            _set_encoded(self, encoded)
+        return [*encoded]  # to which middleware may add
 
     def _length(self) -> int | None:
         """Returns the length to send, if it is known."""
@@ -249,6 +253,7 @@ class Response:
         _set_status(response, status)
         _set_fields(response, headers)
         _set_content(response, body)
+        _set_encoded(response, None)
         return response
 
     def _begin_stream(self, stream: EventStream) -> Self:
@@ -263,4 +268,4 @@ class Response:
             self.body.close()
 
 
-_set_status, _set_fields, _set_content = slot_setters(Response)
+_set_status, _set_fields, _set_content, _set_encoded = slot_setters(Response)

@@ -21,6 +21,7 @@ from .._http.cors import (
     preflight,
     reject_cross_site,
 )
+from .._http.kept_results import KeptResults, total_length
 from .._http.types import Request, Response
 from .._lazy_exports import LazyModule
 from .._log_text import log_failure, one_line
@@ -33,7 +34,7 @@ from .errors import SHUTTING_DOWN, HTTPError, error_response, response_for
 from .health import PATH as HEALTH_PATH
 from .health import HealthCheck
 from .hooks import HookContext, RequestHook, ResponseHook, RuntimeHooks
-from .route_table import RouteMatch
+from .route_table import RespondAtOnce, RouteMatch
 from .router import Mode, RequestHead, Router
 from .runtime import CopilotRuntime
 
@@ -86,8 +87,8 @@ class CopilotHandler:
         self._playground = playground
         called = (hooks.on_request, hooks.on_before_handler, hooks.on_response, hooks.on_error)
         self._has_hooks = any(hook is not None for hook in called)  # not by ==, which a hook may have of its own
-        self._is_plain = cors is None and not self._has_hooks
         self._health = HealthCheck(runtime) if runtime.healthz else None
+        self._responders = KeptResults(self._find_responder, size=total_length)
 
     @property
     def base_path(self) -> str | None:
@@ -136,13 +137,18 @@ class CopilotHandler:
             path: its path.
             root_path: its root path.
         """
-        if not self._is_plain or self._playground is not None or self.runtime.identify_user is not None:
+        if self.runtime.identify_user is not None:
             return None
         notice_fork()
         try:
-            return self._router.respond_at_once(self.runtime, method, path, root_path)
+            respond = self._responders[method, path, root_path]
+            return None if respond is None else respond()
         except Exception:
             return None  # it is raised again, and reported, where the request is handled
+
+    def _find_responder(self, target: tuple[str, str, str]) -> RespondAtOnce | None:
+        is_plain = self._cors is None and not self._has_hooks and self._playground is None
+        return self._router.responder(self.runtime, *target) if is_plain else None
 
     async def _respond_with_cors(self, cors: CorsConfig, request: Request) -> Response:
         decision = NOT_ALLOWED

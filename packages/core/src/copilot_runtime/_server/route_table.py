@@ -12,8 +12,11 @@ from .._http.types import Response
 Endpoint = Callable[[Any], Awaitable[Response]]
 """A function of an `EndpointContext`."""
 
-RespondAtOnce = Callable[[Any], Response | None]
-"""A function of the runtime; None if it cannot respond without waiting for something."""
+RespondAtOnce = Callable[[], Response | None]
+"""Returns a response; None if it cannot without waiting for something."""
+
+MakeAtOnce = Callable[[Any], RespondAtOnce]
+"""A function of the runtime."""
 
 RequiredAccess = Literal["read", "manage"]
 """What a route does with threads."""
@@ -47,7 +50,7 @@ class Route:
         pattern: the end of the paths that match; parameters are in braces.
         methods: names of the route by HTTP method.
         endpoint: what handles the request.
-        at_once: responds as the endpoint would, where nothing but the route matters.
+        at_once: makes what responds as the endpoint would, where nothing but the route matters.
         access: what the endpoint does with threads, if the runtime's ``thread_access`` has to allow it.
         envelope: the ``method`` of the single-route envelope that stands for the route, if there is one.
         envelope_body: whether that envelope must have a ``body``; an ``optional`` one must not be null.
@@ -60,7 +63,7 @@ class Route:
     pattern: str
     methods: Mapping[str, str]
     endpoint: Endpoint
-    at_once: RespondAtOnce | None = None
+    at_once: MakeAtOnce | None = None
     access: RequiredAccess | None = None
     envelope: str | None = None
     envelope_body: EnvelopeBody = "none"

@@ -14,7 +14,7 @@ from .._http.kept_results import KeptResults, total_length
 from .._http.target import segments_below, split_segments
 from .._http.types import Request, Response
 from .errors import HTTPError, error_response
-from .route_table import Endpoint, PatternMatch, Route, RouteMatch
+from .route_table import Endpoint, PatternMatch, RespondAtOnce, Route, RouteMatch
 from .routes import ROUTES
 from .runtime import CopilotRuntime
 
@@ -88,11 +88,11 @@ class Router:
             return head._replace(max_body_bytes=None)  # it may be an envelope
         return head
 
-    def respond_at_once(self, runtime: CopilotRuntime, method: str, path: str, root_path: str) -> Response | None:
-        """Returns the response to a request without a body, if its route needs nothing else of it."""
+    def responder(self, runtime: CopilotRuntime, method: str, path: str, root_path: str) -> RespondAtOnce | None:
+        """Returns what responds to a request without a body, if its route needs nothing else of it."""
         resolved = self._heads[method, path, root_path].resolved
-        at_once = None if resolved is None else resolved.route.at_once
-        return None if at_once is None else at_once(runtime)
+        make = None if resolved is None else resolved.route.at_once
+        return None if make is None else make(runtime)
 
     def _read_target(self, target: _Target) -> RequestHead:
         """Returns what the target of a request tells about its route."""

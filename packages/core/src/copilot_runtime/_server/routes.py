@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .endpoints import inspector, threads
-from .endpoints.info import info, info_at_once
+from .endpoints.info import InfoAtOnce, info
 from .endpoints.run import connect, run, suggest
 from .endpoints.stop import stop
 from .endpoints.transcribe import transcribe
-from .route_table import Endpoint, EnvelopeBody, RequiredAccess, RespondAtOnce, Route, RouteTable
+from .route_table import Endpoint, EnvelopeBody, MakeAtOnce, RequiredAccess, Route, RouteTable
 
 _SMALL_BODY = 1024 * 1024
 """For bodies of a few members, such as the name of a thread."""
@@ -23,7 +23,7 @@ def _route(
     pattern: str,
     endpoint: Endpoint,
     body: EnvelopeBody = "none",
-    at_once: RespondAtOnce | None = None,
+    at_once: MakeAtOnce | None = None,
 ) -> Route:
     """A route by path, and by an envelope whose ``method`` is the route's name."""
     return Route(
@@ -65,7 +65,7 @@ def _memory_route(name: str, methods: str, pattern: str) -> Route:
 
 ROUTES = RouteTable(
     (
-        _route("info", "GET", "/info", info, at_once=info_at_once),
+        _route("info", "GET", "/info", info, at_once=InfoAtOnce),
         _route("inspector/metadata", "GET", "/inspector-metadata", inspector.metadata),
         _route("inspector/learning", "GET", "/inspector-learning", inspector.learning),
         _route("transcribe", "POST", "/transcribe", transcribe, "required"),

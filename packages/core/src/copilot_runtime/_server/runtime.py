@@ -126,6 +126,8 @@ class CopilotRuntime:
     history: Literal["client", "stored"]
     a2ui: a2ui_options.A2UI | None
     mcp_apps: _mcp_apps.MCPApps | None
+    has_open_generative_ui: bool
+    """Whether pages that agents write are shown, of some agents at least."""
     has_generative_ui: bool
     """Whether runs may show user interfaces, of some agents at least, whatever their frontends send."""
     identify_user: IdentifyUser | None
@@ -223,6 +225,7 @@ class CopilotRuntime:
         self.a2ui = validate_a2ui(a2ui, self.agents)
         self.mcp_apps = validate_mcp_apps(mcp_apps, self.agents)
         self._open_generative_ui = validate_open_generative_ui(open_generative_ui, self.agents)
+        self.has_open_generative_ui = bool(self._open_generative_ui)
         self.has_generative_ui = self.a2ui is not None or self.mcp_apps is not None or self.has_open_generative_ui
         self.identify_user = _validate_identify_user(identify_user, single_user)
         self.thread_access = _validate_thread_access(thread_access, identify_user is not None or single_user)
@@ -302,11 +305,6 @@ class CopilotRuntime:
     def is_single_process(self) -> bool:
         """Whether no other process shares the store that the runtime was created with."""
         return self._engine.store.poll_seconds is None
-
-    @property
-    def has_open_generative_ui(self) -> bool:
-        """Whether pages that agents write are shown, of some agents at least."""
-        return bool(self._open_generative_ui)
 
     def shows_sandboxed_pages(self, agent_id: str) -> bool:
         """Returns whether the pages that an agent writes are shown."""

@@ -7,8 +7,9 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 from itertools import repeat
-from operator import is_not
-from typing import Any
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -38,21 +39,6 @@ async def info(context: EndpointContext) -> Response:
     return _respond(context.runtime, _describe_all(listed, reported), single_route=context.single_route)
 
 
-def info_at_once(runtime: CopilotRuntime) -> Response | None:
-    """Returns the same, unless an agent's capabilities have to be waited for, or the agents depend on the request."""
-    agents = runtime.fixed_agents
-    if agents is None:
-        return None
-    has_transcription = runtime.transcription_service is not None
-    try:
-        return _plain_response(_shown(agents), has_transcription, _generative_ui(runtime), runtime.thread_access)
-    except Exception:  # one has capabilities, a description that is no text, or a property that raises
-        listed = _listed(agents)
-        if _functions(listed):
-            return None
-        return _respond(runtime, _describe_all(listed, {}), single_route=False)
-
-
 _Listed = list[tuple[str, str, str, Any]]
 """The id, description and class name of each agent, and what has its capabilities."""
 
@@ -60,31 +46,86 @@ _Described = tuple[tuple[str, str, str, bytes | None], ...]
 """The same, and its capabilities as JSON."""
 
 
-_Shown = tuple[tuple[str, type, str | None, str | None], ...]
-"""The id, class, description and name of each agent, as they are."""
+class _KeptInfo(NamedTuple):
+    """A response about agents without capabilities, and all that it shows.
+
+    Attributes:
+        agents: the agents of the runtime.
+        settings: what it shows of the runtime otherwise.
+        owners: each agent, once for each of its members in ``names``.
+        names: the names of these members.
+        values: their values.
+        response: the response.
+    """
+
+    agents: Mapping[str, Any]
+    settings: tuple[object, ...]
+    owners: tuple[Any, ...]
+    names: tuple[str, ...]
+    values: list[Any]
+    response: Response
 
 
 _NONE = repeat(None)
-_DESCRIPTION, _NAME = repeat("description"), repeat("__name__")
-_CAPABILITIES = (repeat("get_capabilities"), repeat("capabilities"))
+_MEMBERS = ("get_capabilities", "capabilities", "description", "__name__")
+_settings = attrgetter("transcription_service", "a2ui", "has_open_generative_ui", "thread_access")
 
 
-def _shown(agents: Mapping[str, Any]) -> _Shown:
-    """Returns all that ``/info`` shows of agents without capabilities. Raises ValueError for others."""
-    # Without a step of Python for each agent, since nothing else of the request depends on how many there are.
-    values = list(agents.values())
-    for name in _CAPABILITIES:
-        if any(map(is_not, map(getattr, values, name, _NONE), _NONE)):
-            raise ValueError("one has capabilities")
-    texts, names = map(getattr, values, _DESCRIPTION, _NONE), map(getattr, values, _NAME, _NONE)
-    return tuple(zip(agents, map(type, values), texts, names, strict=True))
+class InfoAtOnce:
+    """Responds as `info` does, unless something has to be waited for, or the agents depend on the request.
+
+    An agent may change its description at any time, so all that is shown is looked at each time: without a step of
+    Python for each agent, since nothing else of the request depends on how many there are.
+
+    Args:
+        runtime: the runtime that it is about.
+    """
+
+    __slots__ = ("_kept", "_runtime")
+
+    def __init__(self, runtime: CopilotRuntime) -> None:
+        self._runtime = runtime
+        self._kept: _KeptInfo | None = None
+
+    def __call__(self) -> Response | None:
+        """Returns the response; None if the request has to be handled."""
+        runtime, kept = self._runtime, self._kept
+        if (
+            kept is not None
+            and kept.agents is runtime.agents
+            and kept.settings == _settings(runtime)
+            and kept.values == list(map(getattr, kept.owners, kept.names, _NONE))
+        ):
+            return kept.response
+        agents = runtime.fixed_agents
+        if agents is None:
+            return None
+        self._kept = kept = _look_at(runtime, agents)
+        if kept is not None:
+            return kept.response
+        listed = _listed(agents)
+        return None if _functions(listed) else _respond(runtime, _describe_all(listed, {}), single_route=False)
 
 
-@functools.lru_cache(maxsize=32)
-def _plain_response(shown: _Shown, has_transcription: bool, generative_ui: bytes, access: ThreadAccess) -> Response:
-    """Returns the response for agents without capabilities, kept as `_kept_response` keeps it."""
-    described = tuple((agent_id, *describe(text, name, kind), None) for agent_id, kind, text, name in shown)
-    return _kept_response(described, has_transcription, generative_ui, access, False)
+def _look_at(runtime: CopilotRuntime, agents: Mapping[str, Any]) -> _KeptInfo | None:
+    """Returns the response to keep; None if agents have capabilities, which may change within, or others may come."""
+    if type(agents) is not MappingProxyType:  # as the application has set it
+        return None
+    settings, names = _settings(runtime), _MEMBERS * len(agents)
+    owners = tuple(agent for agent in agents.values() for _ in _MEMBERS)
+    try:
+        values = list(map(getattr, owners, names, _NONE))
+    except Exception:  # of a property, which `_listed` reports
+        return None
+    count = len(_MEMBERS)
+    functions, capabilities, texts, class_names = (values[nth::count] for nth in range(count))
+    if any(value is not None for value in (*functions, *capabilities)):
+        return None
+    described = tuple(
+        (agent_id, *describe(text, name, type(agent)), None)
+        for (agent_id, agent), text, name in zip(agents.items(), texts, class_names, strict=True)
+    )
+    return _KeptInfo(agents, settings, owners, names, values, _respond(runtime, described, single_route=False))
 
 
 def _listed(agents: Mapping[str, Any]) -> _Listed:
