@@ -102,7 +102,7 @@ class CopilotASGIApp:
         """
         runtime = self._handler.runtime
         body = ReceivedBody(runtime.body_limits, receive) if may_have_body(scope) else None
-        path, root_path = _targets[scope["path"], scope.get("root_path", ""), scope.get("raw_path")]
+        path, root_path = _targets[scope["path"], scope.get("root_path") or "", scope.get("raw_path")]
         response = self._handler.respond_at_once(scope["method"], path, root_path) if body is None else None
         if response is None:
             try:
@@ -171,7 +171,7 @@ def _create_request(scope: Scope, path: str, root_path: str, body: ReceivedBody 
         method=scope["method"],
         path=path,
         root_path=root_path,
-        query_string=scope.get("query_string", b"").decode("latin-1"),
+        query_string=(scope.get("query_string") or b"").decode("latin-1"),
         headers=decode_headers(scope["headers"]),
         body=b"" if body is None else body,
         native=scope,

@@ -71,7 +71,7 @@ class CopilotMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves the runtime's requests, and passes all others on to the application."""
         kind = scope["type"]
-        if kind == "http" and self._is_for_runtime[scope["path"], scope.get("root_path", "")]:
+        if kind == "http" and self._is_for_runtime[scope["path"], scope.get("root_path") or ""]:
             await self._copilot_app(scope, receive, send)
         elif kind == "lifespan":
             await share_lifespan(self._app, self._runtime, scope, receive, send)

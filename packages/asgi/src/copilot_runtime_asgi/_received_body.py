@@ -92,7 +92,7 @@ class ReceivedBody(AsyncBody):
         more of a body arrives after its response has ended.
         """
         size = 0
-        shares_connection = not scope.get("http_version", "1.1").startswith("1")
+        shares_connection = not (scope.get("http_version") or "1.1").startswith("1")
         try:
             async with asyncio.timeout(DRAIN_SECONDS) as limit:
                 while size < DRAIN_BYTES and (chunk := await self._receive_chunk()):
