@@ -102,6 +102,16 @@ class PortableTests:
             store.delete(T1)
             _portable(store).import_thread(exported)
 
+    def test_export_and_import_keep_messages_with_the_same_id(self, store: RunStore) -> None:
+        inputs = [{"id": "u1", "role": role, "content": "?"} for role in ("user", "assistant", "user")]
+        lease = begin(store, T1).lease
+        store.finish(lease, *record_run(lease, message_events(), inputs))
+        exported = _export(store)
+        assert [message["role"] for message in exported.messages] == ["user", "assistant", "user", "assistant"]
+        store.delete(T1)
+        assert _portable(store).import_thread(exported) is ImportOutcome.CREATED
+        assert store.messages(T1) == list(exported.messages)
+
     def test_an_imported_thread_can_be_continued(self, store: RunStore) -> None:
         _run_with(store, T1, "r1", "m1", "q1")
         exported = _export(store)

@@ -676,6 +676,28 @@ class RunStoreSuite(PortableTests):
         store.finish(lease, *record_run(lease, message_events("m2")))
         assert [message["id"] for message in store.messages(T1)] == ["m2"]
 
+    def test_messages_with_the_same_id_are_all_kept(self, store: RunStore) -> None:
+        """Such as an activity with the id of the message that it belongs to."""
+        inputs = [
+            QUESTION,
+            {"id": "u1", "role": "assistant", "content": "a"},
+            {"id": "u1\n1", "role": "user", "content": ""},
+        ]
+        activity = {"type": "ACTIVITY_SNAPSHOT", "messageId": "m", "activityType": "x", "content": {"n": 1}}
+        shown = {"id": "m", "role": "activity", "activityType": "x", "content": {"n": 1}}
+        messages = [*inputs, {"id": "m", "role": "assistant", "content": "Hello"}, shown]
+        lease = begin(store).lease
+        *events, finished = message_events()
+        store.finish(lease, *record_run(lease, [*events, activity, finished], inputs))
+        assert store.messages(T1) == messages
+        # Also as the input of the next run, and where that adds to it.
+        lease = begin(store).lease
+        store.finish(lease, *record_run(lease, message_events("m2"), messages))
+        assert store.messages(T1) == [*messages, {"id": "m2", "role": "assistant", "content": "Hello"}]
+        lease = begin(store).lease
+        store.finish(lease, *record_run(lease, [STARTED, FINISHED], messages[::-1]))
+        assert store.messages(T1) == messages[::-1]
+
     def test_messages_that_have_changed_are_replaced(self, store: RunStore) -> None:
         store_run(store)
         lease = begin(store).lease

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import protocol as p
-from .._sql.encoding import checksum, format_json, format_list, parse_list, seconds
+from .._sql.encoding import checksum, format_list, format_messages, parse_list, seconds
 from ..portable import KeyPage, PortableRun, PortableThread, ThreadState
 from . import reading
 from .encoding import decode_text, digest, encode_text, owner_digest, thread_digest
@@ -112,8 +112,8 @@ class ThreadColumns:
 
     def __init__(self, thread: PortableThread) -> None:
         self.key = thread_digest(thread.key)
-        messages = [(message["id"], format_json(message)) for message in thread.messages]
-        messages_bytes = sum(message_bytes(message) for _, message in messages)
+        messages = format_messages(thread.messages)
+        messages_bytes = sum(map(message_bytes, messages.values()))
         runs = [_run_columns(run) for run in thread.runs]
         self.bytes = thread_bytes(*thread.key) + len(thread.name or "") + messages_bytes + sum(run[10] for run in runs)
         self.values: list[Any] = [
@@ -130,9 +130,9 @@ class ThreadColumns:
             self.bytes,
             messages_bytes,
             *(list(column) for column in zip(*runs, strict=True)),
-            [digest(message_id) for message_id, _ in messages],
-            [message_checksum(message) for _, message in messages],
-            [message for _, message in messages],
+            list(map(digest, messages)),
+            list(map(message_checksum, messages.values())),
+            list(messages.values()),
         ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -88,6 +88,22 @@ def format_json(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
 
 
+def format_messages(messages: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns messages as JSON, by a key of each: its id, or something else if an earlier one has that id, too."""
+    found = [(message["id"], format_json(message)) for message in messages]
+    by_key = dict(found)
+    if len(by_key) == len(found):
+        return by_key
+    by_key.clear()
+    for place, (key, message) in enumerate(found):
+        if key in by_key:
+            key = f"{key}\n{place}"
+            while key in by_key:  # as no id is by chance
+                key += "\n"
+        by_key[key] = message
+    return by_key
+
+
 def checksum(data: bytes, seed: int = 0) -> int:
     """Returns a checksum. ``seed`` is a number that belongs to the data."""
     return zlib.crc32(data, seed & 0xFFFFFFFF)
@@ -117,7 +133,7 @@ class FinishedRun(NamedTuple):
 
     records: bytes
     messages: dict[str, str]
-    """The thread's messages, as JSON, by their ids."""
+    """The thread's messages, as `format_messages` returns them."""
     duplicates: str
 
     @classmethod
@@ -126,6 +142,6 @@ class FinishedRun(NamedTuple):
         messages = p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
         return cls(
             b"".join(frames_of(completion.records)),
-            {message["id"]: format_json(message) for message in messages},
+            format_messages(messages),
             format_list(completion.duplicates),
         )

@@ -6,7 +6,7 @@ import time
 from typing import cast
 
 from .. import protocol as p
-from .._sql.encoding import checksum, format_json, integer, seconds, text
+from .._sql.encoding import checksum, format_json, format_messages, integer, seconds, text
 from .._sql.message_ids import ids_by_run, ids_of_runs
 from ..portable import KeyPage, PortableRun, PortableThread, ThreadState
 from . import rows
@@ -84,7 +84,7 @@ class ThreadRows:
 
     def __init__(self, thread: PortableThread) -> None:
         self._thread = thread
-        self._messages = {message["id"]: format_json(message) for message in thread.messages}
+        self._messages = format_messages(thread.messages)
         self._message_ids = format_json(list(self._messages))
         self._runs: list[tuple[object, ...]] = []
         texts = text_bytes(thread.name or "") + text_bytes(self._message_ids) - len("[]")

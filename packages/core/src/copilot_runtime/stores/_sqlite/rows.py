@@ -13,6 +13,7 @@ from .._sql.encoding import (
     blob,
     checksum,
     format_json,
+    format_messages,
     integer,
     parse_duplicates,
     parse_list,
@@ -170,7 +171,7 @@ def select_duplicates(db: Db, thread: int, ordinal: int) -> frozenset[int]:
 # --- messages ---
 
 MessageRow = tuple[int, str, str, int]
-"""A message as `insert_messages` takes it: its thread, its id, its JSON and the checksum of that."""
+"""A message as `insert_messages` takes it: its thread, its key (see `format_messages`), its JSON, and a checksum."""
 
 
 def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
@@ -191,18 +192,16 @@ def select_messages(db: Db, thread: int) -> list[dict[str, Any]]:
     if not messages_run:
         return messages
     records = select_records(db, thread, integer(messages_run))
-    messages = p.messages_after_run(messages, records, integer(last_agent_event))
-    # Of those with the same id, the last one counts, as where they are stored.
-    return list({message["id"]: message for message in messages}.values())
+    return p.messages_after_run(messages, records, integer(last_agent_event))
 
 
 def message_rows(thread: int, messages: Mapping[str, str]) -> list[MessageRow]:
-    """Returns messages of a thread, given as JSON by their ids, for `insert_messages`."""
+    """Returns messages of a thread, given as JSON by their keys, for `insert_messages`."""
     return [(thread, message_id, message, checksum(message.encode())) for message_id, message in messages.items()]
 
 
 def insert_messages(db: Db, messages: Sequence[MessageRow]) -> None:
-    """Inserts messages of threads, or replaces those of the same ids."""
+    """Inserts messages of threads, or replaces those of the same keys."""
     db.executemany(
         "INSERT INTO messages (thread, id, message, checksum) VALUES (?,?,?,?)"
         " ON CONFLICT DO UPDATE SET message = excluded.message, checksum = excluded.checksum",
@@ -211,7 +210,7 @@ def insert_messages(db: Db, messages: Sequence[MessageRow]) -> None:
 
 
 def replace_messages(db: Db, thread: int, messages: Mapping[str, str]) -> tuple[Mapping[str, str], int]:
-    """Deletes those messages of a thread that are not among these, given as JSON by their ids.
+    """Deletes those messages of a thread that are not among these, given as JSON by their keys.
 
     Returns which of these are to be inserted, and about how many more bytes of the file all of them then take.
     """
@@ -233,7 +232,7 @@ def complete_messages(db: Db, thread: int) -> int:
         found = checked(lambda db: select_messages(db, thread))(db)
     except p.ThreadUnreadable:
         return 0
-    messages = {message["id"]: format_json(message) for message in found}
+    messages = format_messages(found)
     message_ids = format_json(list(messages))
     list_bytes: int = db.execute(
         "SELECT length(CAST(message_ids AS BLOB)) FROM threads WHERE id = ?", (thread,)
@@ -245,5 +244,5 @@ def complete_messages(db: Db, thread: int) -> int:
 
 
 def messages_bytes(messages: Mapping[str, str]) -> int:
-    """Returns about how many bytes of the file messages take, given as JSON by their ids."""
+    """Returns about how many bytes of the file messages take, given as JSON by their keys."""
     return sum(map(message_bytes, messages.keys(), messages.values()))

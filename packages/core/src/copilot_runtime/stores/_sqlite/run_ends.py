@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..._events import frames_of, join_frames
 from .. import protocol as p
-from .._sql.encoding import checksum, format_json, format_list
+from .._sql.encoding import checksum, format_json, format_list, format_messages
 from . import rows
 from .garbage import collect, delete_frames, delete_threads
 from .message_ids import format_run, store_ids
@@ -154,7 +154,7 @@ class PreparedEnd:
         self._data = join_frames(end.frames)
         self._records = b"".join(frames_of(completion.records))
         self._duplicates = format_list(completion.duplicates)
-        self._messages = {message["id"]: format_json(message) for message in completion.messages}
+        self._messages = format_messages(completion.messages)
         self._message_ids = format_json(list(self._messages)) if self._has_messages() else None
         self._ids = format_run(completion.event_messages, completion.input_messages, end.lease.run.ordinal)
         self.size = len(self._data) + len(self._records) + sum(map(len, self._messages.values()))
