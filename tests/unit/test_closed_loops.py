@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from copilot_runtime._engine import Engine
+from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.engine import StopResult
 from copilot_runtime._engine.leases import LeaseRenewer
-from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
 from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._engine.run_writer import RunWriter
 from copilot_runtime._engine.types import EndedRun
 from copilot_runtime._http.streaming import EventStream

@@ -22,9 +22,9 @@ from ag_ui.core import (
 from ag_ui.core import Tool as FrontendTool
 
 from copilot_runtime import __version__
-from copilot_runtime._engine.readers import ReaderCallbacks
+from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.replay import replay
-from copilot_runtime._engine.replay_readers import ReplayReader
+from copilot_runtime._engine.replay_reader import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.stored_interrupts import StoredInterrupts, changed_calls
 from copilot_runtime._events import Burst, CompactedFrames, Cursor, apply_events, format_frame

@@ -14,8 +14,9 @@ import pytest
 from copilot_runtime._concurrency import driver, loops
 from copilot_runtime._engine import Engine
 from copilot_runtime._engine import persistence as persistence_module
-from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._http import streaming
 from copilot_runtime._http.streaming import CONNECTED, EventStream, SyncStreamIterator
 from copilot_runtime._http.types import Response

@@ -7,8 +7,8 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot_runtime._engine.readers import ReaderCallbacks
-from copilot_runtime._engine.replay_readers import ReplayReader
+from copilot_runtime._engine.base_reader import ReaderCallbacks
+from copilot_runtime._engine.replay_reader import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Burst, Piece, as_frames, count_frames, join_frames, pieces_of_frames
 from copilot_runtime._events.frames import frames_after

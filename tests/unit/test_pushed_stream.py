@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.run_log import MAX_CHUNK_BYTES, RunLog
+from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._events import KEEP_ALIVE, Burst
 from copilot_runtime_asgi._pushed_stream import PushedStream
 

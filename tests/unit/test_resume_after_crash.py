@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.endings import LOST, STOPPED_BY_USER
-from copilot_runtime._engine.readers import ReaderCallbacks
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime._engine.replay import replay
-from copilot_runtime._engine.replay_readers import ReplayReader
+from copilot_runtime._engine.replay_reader import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._events import Cursor, RunEnding, RunRecorder, is_terminal
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore

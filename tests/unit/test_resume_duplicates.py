@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from copilot_runtime._engine.readers import ReaderCallbacks, RunReader
+from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.replay import replay
-from copilot_runtime._engine.replay_readers import ReplayReader
+from copilot_runtime._engine.replay_reader import ReplayReader
 from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._events import Cursor, RunRecorder
 from copilot_runtime.stores.protocol import ActiveRun, RunKey, StoredRun, ThreadKey, ThreadSnapshot
 

@@ -23,9 +23,9 @@ import pytest
 from ag_ui.core import RunAgentInput
 
 from copilot_runtime._engine import Engine, RunRequest, TooManyRuns, persistence
-from copilot_runtime._engine.readers import RunReader
 from copilot_runtime._engine.run import Run
 from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._engine.thread_names import ThreadNaming
 from copilot_runtime._events import RunRecorder
 from copilot_runtime._http.streaming import AsyncStreamIterator

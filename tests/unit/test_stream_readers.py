@@ -20,18 +20,12 @@ from hypothesis import strategies as st
 from copilot_runtime._concurrency import waiters
 from copilot_runtime._concurrency.periodic import PeriodicTask
 from copilot_runtime._concurrency.wake import Wake
-from copilot_runtime._engine import held_bytes, subscribers
-from copilot_runtime._engine import readers as reader_module
-from copilot_runtime._engine.readers import (
-    MAX_CHUNK_BYTES,
-    MAX_CHUNK_PIECES,
-    BaseReader,
-    BodyReader,
-    ReaderCallbacks,
-    RunReader,
-)
-from copilot_runtime._engine.replay_readers import ReplayReader
-from copilot_runtime._engine.run_log import RunLog
+from copilot_runtime._engine import base_reader, held_bytes, run_reader, subscribers
+from copilot_runtime._engine.base_reader import BaseReader, ReaderCallbacks
+from copilot_runtime._engine.body_reader import BodyReader
+from copilot_runtime._engine.replay_reader import ReplayReader
+from copilot_runtime._engine.run_log import MAX_CHUNK_BYTES, MAX_CHUNK_PIECES, RunLog
+from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._engine.subscribers import KeepAlive
 from copilot_runtime._events import KEEP_ALIVE, Burst
 from copilot_runtime._http.streaming import AsyncStreamIterator, SyncStreamIterator
@@ -98,7 +92,7 @@ def test_reader_joins_ready_frames_in_one_chunk(life: Life) -> None:
     assert life.gone == life.begun
 
 
-@pytest.mark.parametrize("size", [10, reader_module.MAX_CHUNK_BYTES // 2])
+@pytest.mark.parametrize("size", [10, MAX_CHUNK_BYTES // 2])
 def test_reader_of_frames_that_came_together_reads_each_once(life: Life, size: int) -> None:
     log = log_of(b"a")
     reader, late = (life.reader(log) for _ in range(2))
@@ -375,7 +369,7 @@ def test_reader_of_a_long_history_gets_several_chunks(life: Life) -> None:
     log.end()
     pieces = list(SyncStreamIterator(life.reader(log, history=history)))
     assert b"".join(pieces) == b"x" * 1_000_000
-    assert max(map(len, pieces)) <= reader_module.MAX_CHUNK_BYTES
+    assert max(map(len, pieces)) <= MAX_CHUNK_BYTES
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -383,7 +377,7 @@ def test_reader_of_a_run_that_another_process_goes_on_with_repairs_frames(
     life: Life, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """However many come at once: those that come one by one are read in one step as long as they are our own."""
-    monkeypatch.setattr(reader_module, "repair_frames", lambda frames: [b"repaired %b" % frame for frame in frames])
+    monkeypatch.setattr(run_reader, "repair_frames", lambda frames: [b"repaired %b" % frame for frame in frames])
     log = log_of(b"1")
     reader = life.reader(log)
     assert reader.read_available() == b"1"
@@ -619,7 +613,7 @@ def test_reader_of_a_large_frame_gets_slices_of_it(life: Life, is_live: bool) ->
         try:
             readers = [life.reader(log, history=() if is_live else [frame, b"after"]) for _ in range(count)]
             for reader in readers:
-                assert len(reader.read_available() or b"") == reader_module.MAX_CHUNK_BYTES
+                assert len(reader.read_available() or b"") == MAX_CHUNK_BYTES
             return readers, tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -629,8 +623,8 @@ def test_reader_of_a_large_frame_gets_slices_of_it(life: Life, is_live: bool) ->
     reader = readers[0]
     reader.request_keep_alive()
     pieces = list(SyncStreamIterator(reader))
-    assert b"".join(pieces) == frame[reader_module.MAX_CHUNK_BYTES :] + b"after", "and no comment inside of a frame"
-    assert max(map(len, pieces)) <= reader_module.MAX_CHUNK_BYTES
+    assert b"".join(pieces) == frame[MAX_CHUNK_BYTES:] + b"after", "and no comment inside of a frame"
+    assert max(map(len, pieces)) <= MAX_CHUNK_BYTES
 
 
 def test_reader_that_is_closed_in_a_large_frame_drops_it(life: Life) -> None:
@@ -641,12 +635,12 @@ def test_reader_that_is_closed_in_a_large_frame_drops_it(life: Life) -> None:
 
 
 def test_slow_reader_that_is_evicted_in_a_large_burst_receives_whole_frames(life: Life) -> None:
-    frames = [b'data: {"type":"%d"}\n\n' % number for number in range(reader_module.MAX_CHUNK_BYTES // 8)]
+    frames = [b'data: {"type":"%d"}\n\n' % number for number in range(MAX_CHUNK_BYTES // 8)]
     log = log_of()
     log.extend([Burst(b"".join(frames), len(frames))], has_bursts=True)
     reader = life.reader(log)
     received = reader.read_available() or b""
-    assert len(received) <= reader_module.MAX_CHUNK_BYTES
+    assert len(received) <= MAX_CHUNK_BYTES
     received += reader.read_available() or b""
     reader.evict()
     assert received == b"".join(frames[: received.count(b"data")])
@@ -1167,7 +1161,7 @@ def test_reader_without_duplicates_of_a_large_frame_gets_slices_of_it(life: Life
     finally:
         tracemalloc.stop()
     received = [*pieces[0], *SyncStreamIterator(readers[0])]
-    assert max(map(len, received)) <= reader_module.MAX_CHUNK_BYTES
+    assert max(map(len, received)) <= MAX_CHUNK_BYTES
     expected = [frames[0].replace(b"2.7", b"2.7j"), frames[1].replace(b"2.8", b"2.8j"), frames[2]]
     assert b"".join(received) == b"".join(expected)
     readers[1].evict()
@@ -1249,9 +1243,9 @@ def test_lasting_waiter_is_added_whenever_there_is_nothing_to_read(
             assert not log.has_waiters
             return
     woken.clear()
-    log.extend([b"c" * (reader_module.MAX_CHUNK_BYTES + 1)])
+    log.extend([b"c" * (MAX_CHUNK_BYTES + 1)])
     assert woken == [1]
-    assert len(reader.read_available() or b"") == reader_module.MAX_CHUNK_BYTES
+    assert len(reader.read_available() or b"") == MAX_CHUNK_BYTES
     assert not reader.add_waiter(notify, is_lasting=True), "there is a rest"
     assert reader.read_available() == b"c"
     assert reader.add_waiter(notify, is_lasting=True)
@@ -1318,8 +1312,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(reader_module, "time", clock)
-    monkeypatch.setattr(subscribers, "time", clock)
+    for module in (base_reader, run_reader, subscribers):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -1367,7 +1361,7 @@ def test_sse_keep_alive_notifies_waiters_and_yields_to_frames(life: Life, clock:
 def test_sse_keep_alive_counts_what_is_pushed_and_not_what_is_left_out(
     life: Life, clock: Clock, monkeypatch: pytest.MonkeyPatch, is_foreign: bool
 ) -> None:
-    monkeypatch.setattr(reader_module, "repair_frames", lambda frames: [])
+    monkeypatch.setattr(run_reader, "repair_frames", lambda frames: [])
     keep_alive = KeepAlive(15)
     log = log_of()
     log.is_foreign = is_foreign

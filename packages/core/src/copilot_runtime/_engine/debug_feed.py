@@ -10,8 +10,9 @@ from pydantic_core import to_json
 from .._concurrency.waiters import Notify
 from .._events import decode, split_pieces
 from .._http.streaming import CONNECTED
-from .readers import BaseReader, ReaderCallbacks, next_chunk
+from .base_reader import BaseReader, ReaderCallbacks
 from .run_log import RunLog
+from .run_reader import next_chunk
 from .types import RunRequest
 
 

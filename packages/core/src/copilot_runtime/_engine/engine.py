@@ -29,13 +29,13 @@ from .endings import INTERRUPTED
 from .event_log import log_events
 from .orphans import Orphans
 from .persistence import RunPersistence
-from .readers import RunReader
 from .remote_runs import RemoteRunFollower
 from .replay import replay
-from .replay_readers import ReplayReader
+from .replay_reader import ReplayReader
 from .run import Run, RunServices
 from .run_end_notifier import RunEndNotifier
 from .run_log import RunLog
+from .run_reader import RunReader
 from .run_report import log_reaped_run, log_run
 from .run_report import logger as run_logger
 from .run_starter import RunStarter

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from .._concurrency.process_local import process_rlock
-from .readers import TICK_SECONDS, BaseReader
+from .base_reader import TICK_SECONDS, BaseReader
 
 MAX_STALLED_BYTES = 256 * 1024 * 1024
 """How many bytes of ended runs, stored runs and complete bodies readers may keep in memory, all together, before those

@@ -17,8 +17,9 @@ from .._concurrency.waiters import Waiters
 from .._events import frames_of
 from .._http.streaming import EventStream, StreamSource
 from ..stores.protocol import StoredRun
+from .base_reader import TICK_SECONDS, BaseReader, ReaderCallbacks
+from .body_reader import BodyReader
 from .held_bytes import HeldBytes
-from .readers import TICK_SECONDS, BaseReader, BodyReader, ReaderCallbacks
 from .run_log import RunLog
 
 UNCOUNTED_BYTES = 16 * 1024

@@ -1,4 +1,4 @@
-"""Readers that begin elsewhere than at the begin of a run: with stored runs, or after what they have received."""
+"""Reads a thread from elsewhere than the begin of a run: first stored runs, or after what its client has received."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .._events import (
     repair_frames,
     split_pieces,
 )
+from .base_reader import ReaderCallbacks
 from .endings import lost_ending
-from .readers import ReaderCallbacks, RunReader, next_chunk
 from .run_log import MAX_CHUNK_BYTES, RunLog
+from .run_reader import RunReader, next_chunk
 
 
 class ReplayReader(RunReader):
