@@ -17,7 +17,7 @@ import pytest
 
 from copilot_runtime.stores._sqlite import connections as connections_module
 from copilot_runtime.stores._sqlite.connections import ConnectionPair
-from copilot_runtime.stores._sqlite.group_commit import MAX_GROUP_COMMIT
+from copilot_runtime.stores._sqlite.group_commit import MAX_GROUP_COMMIT, PendingWrite
 from copilot_runtime.stores.protocol import StoreError
 
 
@@ -210,6 +210,43 @@ def test_writes_fail_if_another_process_locks_the_file_before_they_run_one_by_on
             connections.write(in_a_list(*works), lambda: [in_a_list(work) for work in works], 2)
     assert read_notes(connections) == set()
     assert connections.write(write_note("again")) == "wrote again"
+
+
+def test_a_write_that_must_not_wait_leaves_to_others_what_falls_apart(tmp_path: Path) -> None:
+    """It would have to begin another transaction, and wait for a process that is faster."""
+    connections = ConnectionPair(str(tmp_path / "threads.db"), 0.1)
+    connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
+    with contextlib.closing(sqlite3.connect(connections.path, isolation_level=None)) as other:
+        executed: list[str] = []
+
+        def lock(text: str) -> None:
+            if executed[-1:] == ["ROLLBACK"]:
+                other.execute("BEGIN IMMEDIATE")
+            executed.append(text)
+
+        connections.write(lambda db: db.set_trace_callback(lock))
+        waiting = PendingWrite(write_and_raise)
+        connections._state.get().waiting.append(waiting)  # by a thread that is about to take the lock
+        connections.write_soon(write_note("soon"), lambda: None)
+    assert waiting.outcome.error is None
+    assert read_notes(connections) == {"soon"}
+    connections.write(write_note("next"))
+    assert isinstance(waiting.outcome.error, LookupError)
+    assert read_notes(connections) == {"soon", "next"}
+
+
+def test_a_write_that_must_not_wait_is_done_with_the_next_one_if_the_file_is_locked(
+    connections: ConnectionPair,
+) -> None:
+    soon, lock = write_note("soon"), connections._state.get().writer.lock
+    with contextlib.closing(sqlite3.connect(connections.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        connections.write_soon(soon, lambda: None)
+    with lock:
+        connections.write_soon(soon, lambda: None)
+    assert read_notes(connections) == set()
+    connections.write(write_note("next"))
+    assert read_notes(connections) == {"soon", "next"}
 
 
 def test_a_write_that_timed_out_is_not_done_later(tmp_path: Path) -> None:

@@ -106,20 +106,21 @@ class ConnectionPair:
         For what must not make a reader wait. ``committed`` is called after the commit; if there is none, as that write
         has failed, it is up to the caller to try again.
         """
-        state = self._state.get()
-        if all(work != pending.work for pending in tuple(state.waiting)):
-            state.waiting.append(ReportedWrite(work, committed))
-        if not state.writer.lock.acquire(blocking=False):
-            return
-        try:
-            db = self._connection(state.writer)
-            with _busy_timeout(db, 0, self._timeout):
-                db.execute("BEGIN IMMEDIATE")
-            self._commit(db, state.waiting)
-        except (sqlite3.Error, StoreError):
-            pass  # such as a lock; if the connection is of no use any more, the next write finds out
-        finally:
-            state.writer.lock.release()
+        pending, state = ReportedWrite(work, committed), self._state.get()
+        if state.writer.lock.acquire(blocking=False):
+            try:
+                db = self._connection(state.writer)
+                with _busy_timeout(db, 0, self._timeout):
+                    db.execute("BEGIN IMMEDIATE")
+                # Alone: with others, it might have to begin another transaction, and wait for the lock again.
+                self._commit(db, deque([pending]))
+                return
+            except (sqlite3.Error, StoreError):
+                pass  # such as a lock; if the connection is of no use any more, the next write finds out
+            finally:
+                state.writer.lock.release()
+        if all(work != other.work for other in tuple(state.waiting)):
+            state.waiting.append(pending)
 
     def _commit(self, db: StoreConnection, waiting: deque[PendingWrite[Any]]) -> None:
         """Runs the writes that are waiting, in one transaction, which may have begun already."""
