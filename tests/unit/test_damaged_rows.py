@@ -5,8 +5,10 @@ No request fails with 500 or shows what is damaged, threads can be deleted, and 
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from copilot_runtime.stores.protocol import (
     Batch,
     LeaseLost,
     LeaseSignal,
+    RunEnd,
     RunKey,
     StoreError,
     ThreadKey,
@@ -253,6 +256,24 @@ def test_damaged_numbers_do_not_keep_runs_from_being_polled(tmp_path: Path) -> N
     leases = [begin(store, ThreadKey(ADA, name)).lease for name in ("a", "b")]
     execute(path, f"UPDATE live SET stopping = {2**63 - 1}")  # whose sum is no integer of SQLite's
     assert set(store.poll_signals(leases).values()) == {LeaseSignal.STOP}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_damaged_run_leaves_nothing_to_the_garbage_collector(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "copilot.db"
+    store = SqliteStore(path)
+    leases = [begin(store, ThreadKey(OWNER, str(number))).lease for number in range(count)]
+    execute(path, f"UPDATE live SET frames = 'x' WHERE token = {leases[0].token}")
+    gc.disable()
+    try:
+        results = store.write_runs([RunEnd(lease, *record_run(lease, message_events("m"))) for lease in leases])
+        error = results[0]
+        assert isinstance(error, ThreadUnreadable)
+        reference = weakref.ref(error)
+        del error, results
+        assert reference() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,9 @@ class Outcome(Generic[T]):
             return cls(error=error)
 
     def take(self) -> T:
-        """Returns the result, or raises the exception and forgets it."""
+        """Returns the result, which may have exceptions as well, or raises the exception, and forgets it."""
         error, self.error = self.error, None
+        result, self.result = self.result, None
         try:
             if isinstance(error, StopIteration):  # which no coroutine can raise
                 raise RuntimeError("the function raised StopIteration") from error
@@ -40,4 +41,4 @@ class Outcome(Generic[T]):
                 raise error
         finally:
             del error
-        return cast(T, self.result)
+        return cast(T, result)

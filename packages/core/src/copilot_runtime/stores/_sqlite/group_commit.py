@@ -97,16 +97,16 @@ class Group:
         Raises sqlite3.Error, which fails the whole transaction.
         """
         for pending in self._writes:
-            outcome = self._run(pending.work, db)
-            self._outcomes.append(outcome)
-            if outcome.error is not None:
+            self._outcomes.append(self._run(pending.work, db))
+            if self._outcomes[-1].error is not None:
                 break
         else:
             db.totals.write(db)
             return "COMMIT"
         db.remember_nothing()
         if len(self._writes) == self._writes[0].size == 1:
-            self._outcomes = [outcome if self._writes[0].split is None else _of_parts([outcome])]
+            if self._writes[0].split is not None:
+                self._outcomes = [_of_parts(self._outcomes)]
             return "ROLLBACK"
         # Works rarely raise. A savepoint would have SQLite copy each page before it changes.
         db.execute("ROLLBACK")
@@ -116,7 +116,8 @@ class Group:
 
     def complete(self) -> bool:
         """Passes the outcomes to the callers, after the commit. Returns whether the store could not do some work."""
-        for pending, outcome in zip(self._writes, self._outcomes, strict=True):
+        outcomes, self._outcomes = self._outcomes, []  # whose errors have frames of this group in their tracebacks
+        for pending, outcome in zip(self._writes, outcomes, strict=True):
             pending.complete(outcome)
         return self._has_failed
 
@@ -156,6 +157,7 @@ def _of_parts(outcomes: Sequence[Outcome[Any]]) -> Outcome[Any]:
     results: list[Any] = []
     for outcome in outcomes:
         results += [outcome.error] if outcome.result is None else outcome.result
+        outcome.error = None  # whose traceback has a frame with the outcome
     return Outcome(results)
 
 
