@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime._concurrency import driver, lifecycle, loops
-from copilot_runtime._concurrency.framework import FrameworkContext, framework_scope
+from copilot_runtime._concurrency.framework import FrameworkContext, FrameworkScope
 from copilot_runtime._concurrency.process_local import ProcessLocal
 
 HANG_SECONDS = 30.0
@@ -266,7 +266,7 @@ def test_framework_context_calls_plain_functions_of_an_awaited_pipeline() -> Non
     framework = Framework()
 
     async def pipeline() -> Any:
-        with framework_scope(framework):
+        with FrameworkScope(framework):
             inside = await driver.call_user_function(plain, 1)
         return inside, await driver.call_user_function(plain, 2)
 

@@ -11,12 +11,12 @@ from copilot_runtime import CopilotHandler, CopilotRuntime, Request, Response
 from copilot_runtime.adapters import (
     SHUTTING_DOWN,
     FrameworkContext,
+    FrameworkScope,
     HandlerOptions,
     KeptResults,
     build_handler,
     decode_headers,
     ensure_handler,
-    framework_scope,
     response_stream,
     split_raw_target,
 )
@@ -144,7 +144,7 @@ class CopilotASGIApp:
 
 
 async def _respond_in_framework(framework: FrameworkContext, handler: CopilotHandler, request: Request) -> Response:
-    with framework_scope(framework):
+    with FrameworkScope(framework):
         async with framework.background_scope():
             return await handler(request)
 

@@ -8,7 +8,7 @@ worker thread. An adapter whose framework has contexts to enter around code that
 
 from ._concurrency.driver import run_sync
 from ._concurrency.first_step import FirstStep, awaited
-from ._concurrency.framework import FrameworkContext, framework_scope
+from ._concurrency.framework import FrameworkContext, FrameworkScope
 from ._concurrency.lifecycle import end_process_runs
 from ._concurrency.server_shutdown import note_gunicorn_worker, note_quick_shutdown
 from ._http.body import RequestBody, UnreadableBody
@@ -34,6 +34,7 @@ __all__ = [
     "BodyLimits",
     "FirstStep",
     "FrameworkContext",
+    "FrameworkScope",
     "HandlerOptions",
     "KeptResults",
     "RequestBody",
@@ -50,7 +51,6 @@ __all__ = [
     "end_process_runs",
     "ensure_handler",
     "environ_headers",
-    "framework_scope",
     "limit_socket_wait",
     "make_form_parts",
     "may_have_body",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from functools import partial
 from typing import Any, Self, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
@@ -22,35 +21,39 @@ from ._test_connections import Connections, connections_of_test, shared_connecti
 T = TypeVar("T")
 
 
-class LazyThreadExecutor(Executor):
+class _ORMThread(Executor):
     """An executor with one thread, which is created for the first function: most requests and runs have none.
 
     Args:
-        name: the thread's name.
-        create_scope: returns what is entered on the thread before the first function, and left after the last.
+        shared: connections that the thread uses instead of its own.
     """
 
-    def __init__(self, name: str, create_scope: Callable[[], AbstractContextManager[None]]) -> None:
-        self._name = name
-        self._create_scope = create_scope
+    def __init__(self, shared: Connections) -> None:
+        self._shared = shared
         self._lock = threading.Lock()
         self._used: tuple[ThreadPoolExecutor, AbstractContextManager[None]] | None = None
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         with self._lock:
             if self._used is None:
-                scope = self._create_scope()
-                executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name, initializer=scope.__enter__)
+                scope = shared_connections(self._shared)
+                executor = ThreadPoolExecutor(
+                    max_workers=1, thread_name_prefix="copilot-runtime-orm", initializer=scope.__enter__
+                )
                 self._used = executor, scope
         return self._used[0].submit(function, *args, **kwargs)
 
-    async def close(self) -> None:
-        """Leaves the scope after all functions, then ends the thread, if it was ever used."""
-        if self._used is not None:
-            executor, scope = self._used
-            future = executor.submit(scope.__exit__, None, None, None)
-            executor.shutdown(wait=False)
-            await asyncio.shield(asyncio.wrap_future(future))
+    def close(self) -> Awaitable[object] | None:
+        """Closes the connections after all functions, then ends the thread. Returns what waits for that.
+
+        None if it was never used.
+        """
+        if self._used is None:
+            return None
+        executor, scope = self._used
+        future = executor.submit(scope.__exit__, None, None, None)
+        executor.shutdown(wait=False)
+        return asyncio.shield(asyncio.wrap_future(future))
 
 
 class _ORMScope(ThreadSensitiveContext):
@@ -60,12 +63,14 @@ class _ORMScope(ThreadSensitiveContext):
     """
 
     def __init__(self, shared: Connections) -> None:
-        self._thread = LazyThreadExecutor("copilot-runtime-orm", partial(shared_connections, shared))
+        self._thread = _ORMThread(shared)
         super().__init__(executor=self._thread)
 
     async def __aexit__(self, *error: Any) -> None:
         try:
-            await self._thread.close()
+            closing = self._thread.close()
+            if closing is not None:
+                await closing
         finally:
             await super().__aexit__(*error)  # type: ignore[no-untyped-call]
 

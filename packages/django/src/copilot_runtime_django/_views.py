@@ -13,7 +13,7 @@ from django.views.decorators import csrf
 from django.views.decorators.common import no_append_slash
 
 from copilot_runtime import CopilotHandler, EventStream, Response
-from copilot_runtime.adapters import WSGIDeploymentChecks, begin_response, ensure_handler, framework_scope, run_sync
+from copilot_runtime.adapters import FrameworkScope, WSGIDeploymentChecks, begin_response, ensure_handler, run_sync
 
 from ._body import DjangoBody, django_body
 from ._framework import DjangoViewContext
@@ -76,7 +76,7 @@ def async_copilot_view(handler: CopilotHandler, *, path_kwarg: str, csrf_protect
             return to_django_response(response, django_request, body, handler.runtime)
         request = to_request(django_request, body, url_variables[path_kwarg])
         framework = await sync_to_async(_FRAMEWORK.for_request)() if is_test_environment() else _FRAMEWORK
-        with framework_scope(framework):
+        with FrameworkScope(framework):
             response = await handler(request)
         if not isinstance(response.body, EventStream):
             return to_django_response(response, django_request, body, handler.runtime)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from .._concurrency.driver import call_user_function, run_sync
-from .._concurrency.framework import FrameworkContext, framework_scope
+from .._concurrency.framework import FrameworkContext, FrameworkScope
 from .._concurrency.loops import in_sync_driver
 from .._events.normalize import to_jsonable
 from .._http.body import RequestBody
@@ -298,10 +298,10 @@ class AsyncTestClient:
         if self._framework is None:
             response = await self.handler(request)
         else:
-            with framework_scope(self._framework):
+            with FrameworkScope(self._framework):
                 # On the test's own thread, also if this is an event loop.
                 framework = await call_user_function(self._framework.for_request)
-            with framework_scope(framework):
+            with FrameworkScope(framework):
                 response = await self.handler(request)
         if options.get("check", True) and not 200 <= response.status < 300:
             body = b"" if isinstance(response.body, EventStream) else response.body
