@@ -4,14 +4,14 @@
 // to show ANSWER to MESSAGE. Prints what went wrong, a line each.
 import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { extname, join } from "node:path";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
 import { openChat } from "../chat_page.mjs";
 
 const [executablePath, folder, port, message, answer] = process.argv.slice(2);
 const require = createRequire(new URL("../../examples/react_frontend/", import.meta.url));
-const { build, loadConfigFromFile } = await import(pathToFileURL(require.resolve("vite")));
+const { build, loadConfigFromFile, preview } = await import(pathToFileURL(require.resolve("vite")));
 const { chromium } = require("playwright-core");
 
 let text = "";
@@ -32,7 +32,7 @@ import { createElement } from "react";
 import { createRoot } from "react-dom/client";
 
 const modules = { ${modules.filter(([, file]) => isComponent(file)).map(([, file]) => `"${file}": () => import("./${file}")`)} };
-const { default: Page, ...rest } = await modules[location.hash.slice(1)]();
+const { default: Page, ...rest } = await modules[location.search.slice(1)]();
 const parts = Object.values(rest).map((part, key) => createElement(part, { key, setTheme() {} }));
 if (Page) createRoot(document.getElementById("root")).render(createElement(Page));
 else if (parts.length) {
@@ -49,21 +49,26 @@ await build({
   build: { minify: false, target: "esnext", rollupOptions: { input: ["all.html", "index.html"].map((name) => join(folder, name)) } },
 });
 
-const types = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
-const browser = await chromium.launch({
-  executablePath,
-  args: ["--no-sandbox", "--disable-dev-shm-usage", `--host-resolver-rules=MAP 127.0.0.1:8000 127.0.0.1:${port}`],
+// What is not built is the runtime's.
+const server = await preview({
+  root: folder,
+  configFile: false,
+  logLevel: "error",
+  appType: "mpa",
+  preview: { host: "127.0.0.1", port: 0, proxy: { "/api": `http://127.0.0.1:${port}` } },
 });
 
+const browser = await chromium.launch({
+  executablePath,
+  args: ["--no-sandbox", "--disable-dev-shm-usage", `--host-resolver-rules=MAP 127.0.0.1:8000 127.0.0.1:${server.httpServer.address().port}`],
+});
+// One tab for all, which has loaded and compiled their modules.
+const page = await browser.newPage();
+let errors;
+page.on("pageerror", (error) => errors.push(error));
+
 async function draw(place, path, loadsThread) {
-  const page = await browser.newPage();
-  const errors = [];
-  page.on("pageerror", (error) => errors.push(error));
-  await page.route(/^http:\/\/127.0.0.1:8000\/(?!api\/)/, async (route) => {
-    const { pathname } = new URL(route.request().url());
-    const body = await readFile(join(folder, "dist", pathname)).catch(() => null);
-    await (body ? route.fulfill({ body, contentType: types[extname(pathname)] }) : route.fulfill({ status: 404 }));
-  });
+  errors = [];
   const address = `http://127.0.0.1:8000/${path}`;
   try {
     await (loadsThread ? openChat(page, address) : page.goto(address));
@@ -75,14 +80,15 @@ async function draw(place, path, loadsThread) {
     errors.push(error);
   }
   for (const error of errors) console.log(`${place}: ${error.message}`);
-  await page.close();
+  await page.evaluate(() => (localStorage.clear(), sessionStorage.clear()));
 }
 
 try {
   await draw("index.html", "index.html", true);
   for (const [place, file] of modules.filter(([, file]) => isComponent(file))) {
-    await draw(place, `all.html#${file}`, (await readFile(join(folder, file), "utf-8")).includes("threadId={"));
+    await draw(place, `all.html?${file}`, (await readFile(join(folder, file), "utf-8")).includes("threadId={"));
   }
 } finally {
   await browser.close();
+  await server.close();
 }
