@@ -20,8 +20,11 @@ class Chat {
 
   constructor(page, agent, thread) {
     Object.assign(this, { page, agent, thread });
-    page.on("pageerror", (error) => this.errors.push(String(error)));
-    page.on("console", (said) => said.type() === "error" && this.errors.push(said.text()));
+    // What the chat before it says until it is gone does not count.
+    page.once("framenavigated", () => {
+      page.on("pageerror", (error) => this.errors.push(String(error)));
+      page.on("console", (said) => said.type() === "error" && this.errors.push(said.text()));
+    });
   }
 
   /** Opens the page, or reloads it, and waits until the client has what there is of the thread. */
@@ -170,22 +173,35 @@ const FLOWS = {
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 try {
-  for (const [flow, play] of Object.entries(FLOWS)) {
-    await Promise.all(
-      agents.map(async (agent) => {
-        const error = await outcome(agent, play);
-        console.log(JSON.stringify({ name: `${flow}/${agent}`, error }));
-      }),
-    );
-  }
+  await Promise.all(agents.map(playAll));
 } finally {
   await browser.close();
 }
 
-/** Null where all went well, else what did not. */
-async function outcome(agent, play) {
+/** Plays all flows with an agent, in one tab: a new one would load and compile the page again, which takes seconds. */
+async function playAll(agent) {
+  let page = await newPage();
+  for (const [flow, play] of Object.entries(FLOWS)) {
+    const error = await outcome(page, agent, play);
+    console.log(JSON.stringify({ name: `${flow}/${agent}`, error }));
+    if (error === null) {
+      page.removeAllListeners();
+      await page.evaluate(() => (localStorage.clear(), sessionStorage.clear()));
+    } else {
+      await page.close();
+      page = await newPage();
+    }
+  }
+}
+
+async function newPage() {
   const page = await browser.newPage();
   page.setDefaultTimeout(PATIENCE);
+  return page;
+}
+
+/** Null where all went well, else what did not. */
+async function outcome(page, agent, play) {
   const chat = new Chat(page, agent, randomUUID());
   try {
     await chat.open();
@@ -193,7 +209,5 @@ async function outcome(agent, play) {
     return chat.errors.length > 0 ? chat.errors.join("\n") : null;
   } catch (error) {
     return [error, ...chat.errors].join("\n");
-  } finally {
-    await page.close();
   }
 }
