@@ -29,9 +29,12 @@ class Tab {
     this.log = page.getByRole("log");
     this.prompt = page.getByRole("textbox", { name: "Message" });
     page.setDefaultTimeout(PATIENCE);
-    page.on("pageerror", (error) => this.errors.push(String(error)));
-    page.on("console", (said) => said.type() === "error" && this.errors.push(said.text()));
-    page.on("request", (request) => this.requests.push(request));
+    // What the page before it does until it is gone does not count.
+    page.once("framenavigated", () => {
+      page.on("pageerror", (error) => this.errors.push(String(error)));
+      page.on("console", (said) => said.type() === "error" && this.errors.push(said.text()));
+      page.on("request", (request) => this.requests.push(request));
+    });
   }
 
   async open(url) {
@@ -648,7 +651,6 @@ async function restore(page) {
   page.removeAllListeners();
   await page.unrouteAll();
   await page.evaluate(() => sessionStorage.clear());
-  await page.goto("about:blank");
   await page.setViewportSize(WIDE);
   await page.emulateMedia({ colorScheme: null, reducedMotion: "reduce" });
 }
