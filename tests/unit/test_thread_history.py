@@ -128,6 +128,26 @@ def test_history_stored_keeps_what_clients_do_not_send() -> None:
     assert merged(stored, sent)[0] == ["u1", "a1", "s1", "r2", "u2"]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [[], [assistant("a1")], [user("u1"), assistant("a1")]],
+    ids=["none", "last that it sends", "all that it sends"],
+)
+def test_history_stored_keeps_messages_with_the_same_id(sent: list[Message]) -> None:
+    """As those of an activity and of the message that it belongs to."""
+    stored = [user("u1"), assistant("a1"), activity("a1")]
+    merge = merge_messages(stored, [*sent, user("u2")])
+    assert interleave([*sent, user("u2")], merge.inserted) == [*stored, user("u2")]
+    assert not merge.is_changed
+
+
+def test_history_stored_takes_a_message_with_another_role_for_an_edited_one() -> None:
+    sent = [{"id": "u2", "role": "system", "content": "hi"}]
+    merge = merge_messages(THREAD, sent)
+    assert interleave(sent, merge.inserted) == [*THREAD[:2], *sent]
+    assert merge.is_changed
+
+
 MESSAGES = st.lists(
     st.sampled_from([*THREAD, user("u3"), activity("s1"), activity("s2"), reasoning("r1"), tool("t1", "c1")]),
     unique_by=lambda message: message["id"],

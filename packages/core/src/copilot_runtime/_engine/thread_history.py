@@ -8,7 +8,8 @@ its edits, and its deletions. A request without any message of the thread adds t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from .._events import Event
@@ -19,6 +20,10 @@ Message = Mapping[str, Any]
 
 _OMITTED_ROLES = frozenset(("activity", "reasoning"))
 """What frontends show and may leave out of requests: AG-UI's client never sends activities."""
+
+
+_identity: Callable[[Message], tuple[str, str]] = itemgetter("id", "role")
+"""Returns what tells the messages of a thread from each other: an activity may have the id of another message."""
 
 
 class Merge(NamedTuple):
@@ -43,18 +48,21 @@ def interleave(messages: Sequence[Any], inserted: Mapping[int, Sequence[Any]]) -
 
 def merge_messages(stored: Sequence[Message], sent: Sequence[Message]) -> Merge:
     """Merges the messages of a thread with those of a request."""
-    stored = list({message["id"]: message for message in stored}.values())
-    places = {message["id"]: index for index, message in enumerate(stored)}
-    sent_places = {message["id"]: index for index, message in enumerate(sent)}
-    begin = next((places[message["id"]] for message in sent if message["id"] in places), len(stored))
+    known = {_identity(message): message for message in stored}
+    stored = list(known.values())
+    first_places: dict[str, int] = {}
+    for index, message in enumerate(stored):
+        first_places.setdefault(message["id"], index)
+    sent_places = {_identity(message): index for index, message in enumerate(sent)}
+    begin = next((first_places[message["id"]] for message in sent if message["id"] in first_places), len(stored))
     inserted: dict[int, list[Message]] = {}
-    kept = [message for message in stored[:begin] if message["id"] not in sent_places]
+    kept = [message for message in stored[:begin] if _identity(message) not in sent_places]
     if kept:
         inserted[0] = kept
     for place, message in _omitted(stored, begin, sent, sent_places):
         inserted.setdefault(place, []).append(message)
-    known = {message["id"]: message for message in interleave(sent, inserted) if message["id"] in places}
-    return Merge(inserted, list(known) != list(places) or any(map(_differs, stored, known.values())))
+    left = {_identity(message): message for message in interleave(sent, inserted) if _identity(message) in known}
+    return Merge(inserted, list(left) != list(known) or any(map(_differs, stored, left.values())))
 
 
 def complete_history(stored: Sequence[Message], request: RunRequest, started: RunStarted) -> RunRequest:
@@ -89,7 +97,7 @@ def opening_events(request: RunRequest, *, with_messages: bool) -> list[Event]:
 
 
 def _omitted(
-    stored: Sequence[Message], begin: int, sent: Sequence[Message], sent_places: Mapping[str, int]
+    stored: Sequence[Message], begin: int, sent: Sequence[Message], sent_places: Mapping[tuple[str, str], int]
 ) -> list[tuple[int, Message]]:
     """Returns the stored messages of kinds that the client does not send, each with its place in the request.
 
@@ -102,7 +110,7 @@ def _omitted(
     for message in stored[begin:]:
         role = message.get("role")
         if role not in omitted:
-            owner = sent_places.get(message["id"])
+            owner = sent_places.get(_identity(message))
             if owner is not None:
                 found += [(owner, each) for each in waiting]
             waiting = []
