@@ -7,16 +7,19 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from copilot_runtime._engine import Engine
+from copilot_runtime._concurrency.worker_pools import WorkerPool
+from copilot_runtime._engine import Engine, run_end_notifier
 from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.engine import StopResult
 from copilot_runtime._engine.leases import LeaseRenewer
+from copilot_runtime._engine.run_end_notifier import RunEndNotifier
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._engine.run_writer import RunWriter
@@ -307,6 +310,58 @@ def test_run_whose_end_is_being_stored_when_its_loop_is_closed_is_reported_once(
     assert outcomes.empty()
     assert not engine.status().live_runs
     del stream
+
+
+@pytest.fixture
+def busy_hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """What ends the wait of the only thread for plain functions that are called with the ends of runs."""
+    is_free = threading.Event()
+    pool = WorkerPool("run-end", 1)
+    pool._executor.get().submit(is_free.wait)
+    monkeypatch.setattr(run_end_notifier, "RUN_END", pool)
+    yield is_free
+    is_free.set()
+
+
+def test_end_of_a_run_is_reported_although_its_loop_is_closed_before_a_thread_is_free(
+    busy_hooks: threading.Event,
+) -> None:
+    engine = engine_on(MemoryStore())
+    engine.on_run_end = outcomes = Outcomes()
+
+    async def run() -> None:
+        await Reader(await engine.run(given(answers))).rest()
+        await asyncio.sleep(0)
+
+    asyncio.run(run())  # which cancels what is still waiting
+    busy_hooks.set()
+    assert outcomes.get(timeout=HANG_SECONDS) == "finished"
+    asyncio.run(engine.shutdown())
+    assert outcomes.empty()
+    assert not engine._run_end_notifier._running
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("is_closed_before", [True, False])
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_end_of_a_run_is_reported_once_if_the_loop_is_closed_at_that_moment(
+    is_plain: bool, is_closed_before: bool
+) -> None:
+    reported: queue.SimpleQueue[EndedRun] = queue.SimpleQueue()
+
+    async def report(ended: EndedRun) -> None:
+        reported.put(ended)
+
+    notifier, ended = RunEndNotifier(), EndedRun.__new__(EndedRun)
+    loop = asyncio.new_event_loop()
+    if is_closed_before:
+        loop.close()
+    notifier.notify_in_background(loop, "run", reported.put if is_plain else report, ended)
+    loop.close()
+    asyncio.run(notifier.drain(lambda loop: not loop.is_closed(), time.monotonic() + HANG_SECONDS))
+    assert reported.get(timeout=HANG_SECONDS) is ended
+    assert reported.empty()
+    assert not notifier._running
 
 
 def test_closed_loop_frees_its_places_under_max_streams(forever: Forever) -> None:
