@@ -80,7 +80,7 @@ class FeedAll:
 FEEDS: dict[str, Callable[[RunRecorder], Callable[[Any], int]]] = {
     "one step": lambda recorder: recorder.feed,
     "one step for all": FeedAll,
-    "all checks": lambda recorder: recorder._feed,
+    "all checks": lambda recorder: recorder._feed_checked,
 }
 
 
@@ -240,7 +240,7 @@ def test_plain_deltas_of_what_is_open_are_not_checked_again(
     for event in (STARTED, make("START", "a"), make("START", "b"), *events[:2]):
         recorder.feed(event)
     with monkeypatch.context() as patch:
-        patch.setattr(RunRecorder, "_feed", lambda recorder, event: pytest.fail("checked"))
+        patch.setattr(RunRecorder, "_feed_checked", lambda recorder, event: pytest.fail("checked"))
         for event in events:
             recorder.feed(FORMS[form](event))
     assert events_of(recorder.drain())[3:] == events[:2] + events

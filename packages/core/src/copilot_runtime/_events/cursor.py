@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from .compaction import COMPACTED_SUFFIX, CompactedFrame, numbers_of
-from .recorder import FIRST_REAPER_NUMBER
+from .event_appender import FIRST_REAPER_NUMBER
 
 JOINED_SUFFIX = b"j"
 """Ends the id of a frame of a run with duplicates, as a reader receives it that does not receive those."""

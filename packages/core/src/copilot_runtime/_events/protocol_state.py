@@ -88,15 +88,14 @@ class ProtocolState(Compactor):
 
     Args:
         prefix: as for `Compactor`.
-        is_resuming: whether the client has responded to interrupts, even if the input does not have its responses any
-            more.
     """
 
     __slots__ = ("calls", "has_run_error", "is_resuming", "phase", "resumed_run", "spans", "steps")
 
-    def __init__(self, prefix: bytes = b"", *, is_resuming: bool = False) -> None:
+    def __init__(self, prefix: bytes = b"") -> None:
         Compactor.__init__(self, prefix)  # as in `RunRecorder`
-        self.is_resuming: bool = is_resuming
+        self.is_resuming: bool = False
+        """Whether the client has responded to interrupts, even if the input does not have its responses any more."""
         self.phase: Phase = NEW
         self.calls: dict[str, bool] = NONE_OPEN
         """Tool calls that lack their end or their result, in the order in which they were opened. The values say
@@ -109,6 +108,11 @@ class ProtocolState(Compactor):
         """The RUN_STARTED of a run with which the client has responded to interrupts."""
         self.has_run_error: bool = False
         """Whether there was a RUN_ERROR."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last event was RUN_ERROR."""
+        return self.phase is FAILED
 
     @property
     def has_ended(self) -> bool:
