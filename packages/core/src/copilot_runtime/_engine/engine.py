@@ -32,12 +32,13 @@ from .persistence import RunPersistence
 from .remote_runs import RemoteRunFollower
 from .replay import replay
 from .replay_reader import ReplayReader
-from .run import Run, RunServices
+from .run import Run
 from .run_end_notifier import RunEndNotifier
 from .run_log import RunLog
 from .run_reader import RunReader
 from .run_report import log_reaped_run, log_run
 from .run_report import logger as run_logger
+from .run_services import RunServices
 from .run_starter import RunStarter
 from .shutdown import Shutdown, ShuttingDown
 from .subscribers import Subscribers

@@ -1,72 +1,40 @@
-"""One run in this process: its task, and its end."""
+"""One run in this process: how its agent is started, runs, and is stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import dataclasses
 import logging
 import sys
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from .._concurrency import driver, loops
-from .._events import (
-    InvalidEventError,
-    Piece,
-    RunEnding,
-    RunRecorder,
-    error_frame,
-    is_terminal,
-    last_frame,
-)
+from .._events import InvalidEventError, RunEnding, RunRecorder
 from .._log_text import log_failure
-from ..stores.protocol import Lease, RunCompletion
+from ..stores.protocol import Lease
 from .agent_driver import drive_agent, drive_on_thread, is_synchronous
-from .agent_hints import AgentHints
 from .agent_threads import AgentThreads
-from .endings import (
-    AGENT_FAILED,
-    INTERRUPTED,
-    LOST,
-    MEMORY_EXCEEDED,
-    NOT_STORED,
-    STOPPED_BY_USER,
-    describe_error,
-    timed_out,
-)
-from .persistence import FINISH_RETRY_SECONDS, LEASE_LOST, STORED, FinishResult, RunPersistence
-from .pump import FLUSH_BYTES, feed_each, ignore_first_start
+from .endings import AGENT_FAILED, INTERRUPTED, LOST, STOPPED_BY_USER, describe_error, timed_out
+from .persistence import FINISH_RETRY_SECONDS
+from .pump import ignore_first_start
+from .run_end import RETURNED, EndingRun
 from .run_limits import RunSlot
 from .run_log import RunLog
-from .run_writer import NOTHING_FLUSHED, RunWriter
-from .types import EndedRun, Outcome, RunRequest, RunSettings
+from .run_recording import NO_LOCK
+from .run_services import RunServices
+from .run_writer import NOTHING_FLUSHED
+from .types import RunRequest
 
 logger = logging.getLogger("copilot_runtime.engine")
 
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)  # no tuple, whose members take longer to look up, for each run
-class RunServices:
-    """What all runs of an engine have in common: what they use, and what they call with themselves."""
-
-    options: RunSettings
-    threads: AgentThreads
-    persistence: RunPersistence
-    hints: AgentHints
-    ended: Callable[[Run], None]
-    """Called when a run has ended and its log is complete, which it marks as ended."""
-    lost: Callable[[Run], None]
-    """Called when another process has ended a run or taken over its thread."""
-    reporter: Callable[[Run], Callable[[Run, EndedRun], None] | None]
-    """Returns what is called with the report of a stored run; None for nothing, and no report."""
-
-
-class Run(RunWriter):
+class Run(EndingRun):
     """A run in this process, on its event loop.
 
     Ends exactly once: by its agent, by a stop that the agent heeds, or by force after the grace period of an agent
@@ -83,26 +51,13 @@ class Run(RunWriter):
 
     __slots__ = (
         "__weakref__",
-        "_context",
-        "_counted",
-        "_ending",
-        "_failure",
-        "_feed",
-        "_flush_bytes",
         "_forced_end",
-        "_lock",
-        "_recorder",
-        "_services",
         "_started_task",
         "_task",
-        "_timers",
         "function",
         "is_deleted",
         "is_on_thread",
         "may_be_first",
-        "request",
-        "slot",
-        "was_stopped",
     )
 
     def __init__(
@@ -111,7 +66,7 @@ class Run(RunWriter):
         function: Callable[..., Any],
         recorder: RunRecorder,
         slot: RunSlot,
-        services: RunServices,
+        services: RunServices[Run],
         lease: Lease | None = None,
     ) -> None:
         # Only a worker thread waits for the first step: on an event loop, the headers leave before that.
@@ -136,17 +91,16 @@ class Run(RunWriter):
         self.may_be_first = False
         """Whether it may be the first one of its thread, which has no name then."""
         self._counted = 0
-        """Which part of its size its slot has counted."""
         self._services = services
         self.function = function
         self._recorder = recorder
         self._feed = ignore_first_start(recorder.feed) if request.opening else None
-        self._ending: RunEnding | None = None
+        self._ending = None
         self._failure = ""
         self._started_task: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
         """None until its first step."""
-        self._timers: tuple[asyncio.TimerHandle, ...] = ()
+        self._timers = ()
         self.take_context()
         self.started_at = time.time()
         self._forced_end: Coroutine[Any, Any, None] | None = None
@@ -154,10 +108,7 @@ class Run(RunWriter):
         self.is_deleted = False
         """Whether its thread was deleted in this process."""
         self.was_stopped = False
-        """Whether it ended on request, and not by its agent."""
-        # Only a synchronous agent's thread and the loop can meet in the recorder, until the run is closed: other runs,
-        # of which thousands may be idle, need no lock. `begin_thread` makes that of a run which gets such a thread.
-        self._lock: AbstractContextManager[object] = threading.Lock() if on_thread else _NO_LOCK
+        self._lock = threading.Lock() if on_thread else NO_LOCK
 
     @property
     def threads(self) -> AgentThreads:
@@ -210,7 +161,7 @@ class Run(RunWriter):
             by_runtime = self._task is None or self._task.cancelling() > 0
             ending = self._ending_after_error(error, is_cancelled=by_runtime)
         else:
-            ending = self._ending or _RETURNED
+            ending = self._ending or RETURNED
         await self._end(ending)
 
     def start_on_thread(self) -> bool:
@@ -250,7 +201,7 @@ class Run(RunWriter):
                         self.loop, self.execute(returned), after_first_step=self.after_first_step
                     )
                 return None
-            ending = self._ending or _RETURNED
+            ending = self._ending or RETURNED
         return ending
 
     def _end_on_thread(self, ending: RunEnding | None) -> None:
@@ -263,11 +214,6 @@ class Run(RunWriter):
         if timeout is not None and not self.is_finished:
             self._call_later(timeout, self.stop, timed_out(timeout))
 
-    def _call_later(self, seconds: float, function: Callable[..., object], *args: object) -> None:
-        self._timers += (self.loop.call_later(seconds, function, *args),)
-        if self.is_finished:  # meanwhile, on the thread of a synchronous agent, which has seen no timer to cancel
-            self._drop_timers()
-
     def _ending_after_error(self, error: BaseException, *, is_cancelled: bool) -> RunEnding:
         """Returns how a run ends whose agent has raised an exception, or was cancelled by the runtime."""
         if isinstance(error, asyncio.CancelledError):
@@ -275,16 +221,6 @@ class Run(RunWriter):
         if isinstance(error, InvalidEventError):
             return self._fail(str(error), error)
         return self._fail(describe_error(error) if self._services.options.debug else AGENT_FAILED, error)
-
-    async def _record_opening(self) -> bool:
-        """Records the events that come before those of the agent. Returns False if they cannot be stored."""
-        for event in self.request.opening:
-            self._recorder.feed(event)
-        self.flush()
-        if self.log.run is None or await self._services.persistence.flush_now(self):
-            return True
-        self._ending = self._ending or NOT_STORED
-        return False
 
     def _fail(self, message: str, error: BaseException) -> RunEnding:
         if self.is_finished:
@@ -297,75 +233,9 @@ class Run(RunWriter):
             return RunEnding(message, stopped=True)
         return self._ending
 
-    # --- events ---
-
-    def feed_all(self, events: AsyncIterable[Any]) -> Coroutine[Any, Any, None]:
-        """Records all events of an asynchronous agent. Raises InvalidEventError."""
-        if self._feed is None:
-            return self._recorder.feed_all(events, FLUSH_BYTES)
-        return feed_each(self._feed, events)
-
     def context_value(self, variable: contextvars.ContextVar[T]) -> T | None:
         """Returns the value of a context variable in the context in which the run was created; None if it had none."""
         return self._context.get(variable)
-
-    @property
-    def event_count(self) -> int:
-        """How many events there are."""
-        return self._recorder.number
-
-    def flush(self) -> None:
-        """Makes what was recorded visible to readers, and has it stored soon."""
-        if self.is_finished:
-            return
-        log, recorder = self.log, self._recorder
-        frame = recorder.take_delta()
-        if frame is not None:
-            self.size = size = self.size + len(frame)
-            log.add_frame(frame)
-        else:
-            pieces, grown, has_bursts = recorder.take()
-            if not grown:
-                return
-            self.size = size = self.size + grown
-            if recorder.duplicates:
-                log.duplicates = recorder.duplicates
-            log.extend(pieces, has_bursts=has_bursts)
-        if size >= self.due_at:
-            self._look_at_size(size)
-
-    def _look_at_size(self, size: int) -> None:
-        """Has the run counted and stored as far as that is due, and stopped if there is too much in memory."""
-        slot, persistence = self.slot, self._services.persistence
-        if size - self._counted >= slot.allowance:
-            grown, self._counted = size - self._counted, size
-            if not slot.grow(grown):
-                self.stop_threadsafe(MEMORY_EXCEEDED)
-        if size - self.flushed_size >= self._flush_bytes:
-            persistence.schedule_flush(self)
-        uncounted_at = self._counted + slot.allowance
-        if self.flush_scheduled:
-            self.due_at = min(uncounted_at, self.flushed_size + persistence.overdue_bytes)
-            if self.flush_scheduled:  # and has not begun meanwhile, on another thread
-                return
-        self.due_at = min(uncounted_at, self.flushed_size + self._flush_bytes)
-
-    def begin_thread(self) -> None:
-        """Has another thread feed events from now on. Called on the run's loop."""
-        if self._lock is _NO_LOCK:
-            self._lock = threading.Lock()
-
-    def feed_threadsafe(self, event: Any) -> bool:
-        """Records and flushes an event of a synchronous agent. Returns False if the agent is to stop."""
-        with self._lock:
-            if self.is_finished:
-                return False
-            (self._feed or self._recorder.feed)(event)
-            # The terminal event is shown once it is stored, like that of an asynchronous agent.
-            if not self._recorder.has_ended:
-                self.flush()
-                self.log.mark_started()
-        return self._ending is None
 
     @property
     def report_blocking(self) -> Callable[[float], None] | None:
@@ -469,139 +339,3 @@ class Run(RunWriter):
         if self._task is not None:
             self._task.cancel()
         self._services.lost(self)
-
-    async def _end(self, ending: RunEnding) -> None:
-        """Completes, stores and shows the run, unless it has ended."""
-        with self._lock:
-            if self.is_finished:
-                return
-            self.is_finished = True
-        recorder, request, log, services = self._recorder, self.request, self.log, self._services
-        request.context._control.stop()
-        if self._timers:
-            self._cancel_timers()
-        shown: Sequence[Piece] | None = ()  # None if somebody else shows how it ends
-        try:
-            # A run that is over before it was flushed is joined once, for the store and for its readers.
-            pieces, size, has_bursts, frame_count, last_agent_event, had_ended, has_failed = recorder.end(
-                ending, request.input.thread_id, log.run_id, 0 if log.pieces else FLUSH_BYTES
-            )
-            # An event of the agent is its last one, or RUN_ERROR, which is not counted as one but ends the run.
-            was_empty = not (last_agent_event or had_ended)
-            if ending is _RETURNED and not had_ended:
-                services.hints.ended_without_terminal_event(request.agent_id, has_events=not was_empty)
-            if has_bursts:
-                log.has_bursts = True
-            self.size += size
-            completion, result = None, STORED
-            if log.run is not None:
-                completion = RunCompletion.from_recorder(
-                    recorder,
-                    request.messages,
-                    last_agent_event,
-                    persist=not (was_empty and ending.failed),
-                    frame_count=frame_count,
-                )
-                try:
-                    result = await services.persistence.finish(self, pieces, completion)
-                except (GeneratorExit, asyncio.CancelledError):
-                    # Its loop was or is being closed, and the store can tell it nothing any more.
-                    shown = None
-                    self._end_elsewhere(self._end_again(ending, pieces, completion, had_ended, has_failed))
-                    raise
-            shown = self._shown_end(result, pieces)
-            if result is STORED:
-                self._stored(ending, completion, had_ended, has_failed)
-        except Exception:
-            # Nothing may leave readers waiting or the thread busy.
-            logger.exception("ending run %r failed", request.run_id)
-            if log.run is not None:
-                await services.persistence.finish(self, (), RunCompletion(persist=False))
-            last = last_frame(shown or log.pieces)
-            if not (last and is_terminal(last)):
-                shown = [error_frame(RunEnding(AGENT_FAILED))]
-        finally:
-            # Before readers see the end, since a client may begin its next run as soon as it does.
-            self.slot.release()
-            if shown is not None:
-                log.pieces += shown  # which readers see with the end, so that the last chunk says that it is the last
-                services.ended(self)
-
-    def _stored(self, ending: RunEnding, completion: RunCompletion | None, had_ended: bool, has_failed: bool) -> None:
-        """Notes how the run has ended, and has it reported, now that its end is stored where it has to be."""
-        self.was_stopped = ending.stopped and not had_ended
-        self.log.duplicates = self._recorder.duplicates
-        if completion is not None and (report := self._services.reporter(self)) is not None:
-            outcome = _outcome(has_failed=has_failed, ending=None if had_ended else ending)
-            loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
-
-    def _shown_end(self, result: FinishResult, pieces: Sequence[Piece]) -> Sequence[Piece] | None:
-        """Returns the end that readers are shown, ``pieces`` if it is stored; None if another process shows one."""
-        if result is STORED:
-            return pieces
-        if result is LEASE_LOST:
-            # Not with these frames, which may mean success: readers get what the store has, or that it was lost.
-            self._services.lost(self)
-            return None
-        # The lease is left to expire: then another process reaps the run, and calls on_run_end.
-        return [error_frame(NOT_STORED)]
-
-    def _end_elsewhere(self, again: Coroutine[Any, Any, None]) -> None:
-        """Has the background loop end a run: its own may be about to be closed."""
-        try:
-            self._context.run(loops.create_task_threadsafe, loops.background_loop(), again)
-        except RuntimeError:  # no thread can be started
-            again.close()
-            self._services.lost(self)
-
-    async def _end_again(
-        self, ending: RunEnding, pieces: Sequence[Piece], completion: RunCompletion, had_ended: bool, has_failed: bool
-    ) -> None:
-        """Stores and shows the end of a completed run, of which it is unknown whether the store has it already."""
-        shown: Sequence[Piece] | None = [error_frame(RunEnding(AGENT_FAILED))]
-        try:
-            result = await self._services.persistence.finish(self, pieces, completion, is_uncertain=True)
-            shown = self._shown_end(result, pieces)
-            if result is STORED:
-                self._stored(ending, completion, had_ended, has_failed)
-        except Exception:
-            logger.exception("ending run %r failed", self.request.run_id)
-        finally:
-            if shown is not None:
-                self.log.pieces += shown
-                self._services.ended(self)
-
-    def _describe_end(self, completion: RunCompletion, outcome: Outcome) -> EndedRun:
-        request = self.request
-        return EndedRun.from_completion(
-            completion,
-            thread_id=request.thread_id,
-            run_id=request.run_id,
-            agent_id=request.agent_id,
-            user=request.context.user,
-            outcome=outcome,
-            failure=self._failure,
-            started_at=self.started_at,
-        )
-
-    def _cancel_timers(self) -> None:
-        # Only on their loop, unless that is closed.
-        if not (loops.in_sync_driver() and loops.call_soon_threadsafe(self.loop, self._drop_timers)):
-            self._drop_timers()
-
-    def _drop_timers(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers = ()
-
-
-_NO_LOCK = nullcontext()
-
-_RETURNED = RunEnding()
-"""Of an agent that has returned, without a terminal event if that is needed."""
-
-
-def _outcome(*, has_failed: bool, ending: RunEnding | None) -> Outcome:
-    if ending is not None and ending.stopped:
-        return "stopped"
-    return "failed" if has_failed else "finished"

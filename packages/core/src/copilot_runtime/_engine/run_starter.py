@@ -33,8 +33,9 @@ from .async_store import AsyncStore
 from .lost_begins import LostBegins
 from .orphans import Orphans
 from .resume import check_resume, without_resume
-from .run import Run, RunServices
+from .run import Run
 from .run_limits import InputTooLarge, RunLimiter, RunLimitReached, RunSlot
+from .run_services import RunServices
 from .shutdown import Shutdown, ShuttingDown
 from .store_queue import TurnMissed
 from .stored_history import read_and_complete
@@ -76,7 +77,7 @@ class RunStarter:
         orphans: Orphans,
         subscribers: Subscribers,
         shutdown: Shutdown,
-        run_services: RunServices,
+        run_services: RunServices[Run],
         launch: Callable[[Run], None],
         stop: Callable[[ThreadKey, str | None], Awaitable[object]],
         names_threads: bool,

@@ -30,7 +30,7 @@ from .input_echo import InputEcho, encode_echo
 from .input_messages import InputMessages
 from .messages import apply_events, messages_after_run
 from .past_errors import without_past_errors
-from .recorder import RunRecorder
+from .recorder import RecordedEnd, RunRecorder
 from .repair import repair_frames
 from .sse import (
     KEEP_ALIVE,
@@ -57,6 +57,7 @@ __all__ = [
     "InputMessages",
     "InvalidEventError",
     "Piece",
+    "RecordedEnd",
     "RunEnding",
     "RunRecorder",
     "apply_events",

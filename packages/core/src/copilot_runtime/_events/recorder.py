@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence, Set
 from json.encoder import encode_basestring
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .compaction import CompactedFrame
 from .completion import RunEnding, closing_events
@@ -29,6 +29,29 @@ _NO_STREAM = object()
 
 Taken: TypeAlias = tuple[Sequence[Piece], int, bool]
 """Frames that were pending, their size, and whether there are bursts among them."""
+
+
+_new = tuple.__new__
+"""Makes the named tuple that each run has, in half the time that its constructor takes."""
+
+
+class RecordedEnd(NamedTuple):
+    """What a run ends with."""
+
+    pieces: Sequence[Piece]
+    """The frames that were pending at the end."""
+    size: int
+    """Their size."""
+    has_bursts: bool
+    """Whether there are bursts among them."""
+    frame_count: int
+    """How many frames the run has in all."""
+    last_agent_event: int
+    """The number of the last event that the agent itself emitted, apart from a RUN_ERROR."""
+    had_ended: bool
+    """Whether the agent's last event was a terminal one, so that nothing had to be completed."""
+    has_failed: bool
+    """Whether the last event is RUN_ERROR."""
 
 
 class RunRecorder(EventAppender):
@@ -249,9 +272,7 @@ class RunRecorder(EventAppender):
         # An agent that does not stop keeps the recorder, and a store has to remember what these were.
         self._known_message_ids, self._input_echo = NO_IDS, None
 
-    def end(
-        self, ending: RunEnding, thread_id: str, run_id: str, max_joined: int
-    ) -> tuple[Sequence[Piece], int, bool, int, int, bool, bool]:
+    def end(self, ending: RunEnding, thread_id: str, run_id: str, max_joined: int) -> RecordedEnd:
         """Completes a run that its agent left unfinished, takes the pending frames, and ends the recording.
 
         Args:
@@ -259,10 +280,6 @@ class RunRecorder(EventAppender):
             thread_id: The id of its thread.
             run_id: Its id.
             max_joined: Up to which size all of its frames are joined; 0 if some were taken already.
-
-        Returns:
-            What `take` does; how many events there are; the number of the last one of the agent, as in
-            `last_agent_event`; and whether the last event was a terminal one before, and is RUN_ERROR now.
         """
         if self._deltas:
             self._add_deltas()
@@ -277,7 +294,7 @@ class RunRecorder(EventAppender):
         else:
             pieces, has_bursts = [Burst(b"".join(self._pending), count)], True
             self._pending, self._pending_bytes, self._bursts = [], 0, _NO_BURSTS
-        return pieces, size, has_bursts, count, last_agent_event, had_ended, has_failed
+        return _new(RecordedEnd, (pieces, size, has_bursts, count, last_agent_event, had_ended, has_failed))
 
     def drain(self) -> list[bytes]:
         """Returns the pending frames and forgets them."""
