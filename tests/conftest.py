@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from . import processes, ran
+from . import ran
 
 if TYPE_CHECKING:
     from .shared_stores import SharedStore
@@ -58,10 +58,6 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
 # Whatever the machine trusts: each client of an SDK would read all of it, which takes 26 ms, and the tests and their
 # servers make thousands. None of them needs it.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "fixtures/authority.pem")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    processes.add_option(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -112,10 +108,6 @@ def pytest_collection_finish() -> None:
     ran.forget()  # what modules do when they are imported is no test
 
 
-def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    return processes.run(session)
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "shared_store" in metafunc.fixturenames:
         from .shared_stores import kinds
@@ -145,7 +137,7 @@ def clock_url() -> Iterator[str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Some tests log invalid text on purpose; reports are printed as UTF-8."""
+    """Some tests log invalid text on purpose; reports travel between processes as UTF-8."""
     report = yield
     ran.attach(report)
     report.sections = [(name, text.encode("utf-8", "replace").decode()) for name, text in report.sections]

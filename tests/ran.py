@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,15 +119,16 @@ def _installed() -> Iterator[tuple[str, str]]:
 
 
 def attach(report: pytest.TestReport) -> None:
-    """Puts what was noted into a report, which may be sent to another process."""
+    """Puts what was noted into a report, which workers of pytest-xdist send on as JSON."""
     if _noted:
         report.user_properties.extend((PROPERTY, list(each)) for each in _noted)
         _noted.clear()
 
 
 def configure(config: pytest.Config) -> None:
-    """Records what runs. Only the first process, which all reports reach, writes it: the others end no session."""
-    if folder := os.environ.get(FOLDER):
+    """Records what runs, in the process that all reports reach."""
+    folder: Any = os.environ.get(FOLDER)
+    if folder and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder(Path(folder)), "ran")
 
 

@@ -128,14 +128,14 @@ def test_gunicorn_hooks_show_a_worker_that_handles_no_signals(monkeypatch: pytes
 
 
 @pytest.mark.requirement("WSGI-03")
-@pytest.mark.parametrize(("is_worker", "count"), [(True, 1), (False, 0)], ids=["worker", "main process"])
+@pytest.mark.parametrize(("process_id", "count"), [(os.getpid(), 1), (1, 0)], ids=["worker", "main process"])
 def test_gunicorn_worker_exit_ends_runs_in_the_worker_alone(
-    is_worker: bool, count: int, monkeypatch: pytest.MonkeyPatch
+    process_id: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The main process calls the hook as well, for each worker that has died."""
     calls: list[object] = []
     monkeypatch.setattr(gunicorn, "end_process_runs", lambda: calls.append(None))
-    gunicorn.worker_exit(None, SimpleNamespace(pid=os.getpid() if is_worker else 1))
+    gunicorn.worker_exit(None, SimpleNamespace(pid=process_id))
     assert len(calls) == count
 
 
