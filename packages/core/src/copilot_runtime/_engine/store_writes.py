@@ -38,10 +38,10 @@ def find_grouping(store: RunStore) -> GroupingStore | None:
     return cast(GroupingStore, store) if is_grouping else None
 
 
-PATIENT_SECONDS = 1.0
+PATIENT_SECONDS = 2.0
 """The end of a run that lasted this long may wait for other changes: a shorter one would take much longer."""
 
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.04
 """How long after a call of the store the next one begins if all that waits for it may wait."""
 
 FEW_CHANGES = 8
