@@ -11,7 +11,6 @@ An input that is not plain may be as valid, and is validated as a whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,9 +21,7 @@ from pydantic_core import CoreSchema, SchemaValidator, core_schema, to_json
 from ..._events.shapes import RUN_INPUT
 from .input_models import INPUT_NAMES, LenientRunAgentInput
 
-_id, _role, _content = map(itemgetter, ("id", "role", "content"))
-
-_ONLY_STRINGS = {str}
+_role = itemgetter("role")
 
 _USUAL_NAMES = {"threadId", "runId", "messages", "state", "tools", "context", "forwardedProps"}
 
@@ -42,6 +39,10 @@ class PlainInput(NamedTuple):
     has_only_texts: bool
 
 
+_ONLY_TEXTS = PlainInput(b"", has_only_texts=True)
+_ONLY_STRINGS = PlainInput(b"", has_only_texts=False)
+
+
 def read_plain(wire: Any) -> PlainInput | None:
     """Returns what is known of a run input that is plain; None for one that has to be validated.
 
@@ -54,11 +55,12 @@ def read_plain(wire: Any) -> PlainInput | None:
     has_only_texts = _are_texts(messages)
     if not has_only_texts and not _are_messages(messages):
         return None
+    has_activities = not has_only_texts and "activity" in map(_role, messages)
+    if not has_activities and not any(map(wire.get, _NO_STRINGS)):
+        return _ONLY_TEXTS if has_only_texts else _ONLY_STRINGS
     members = list(filter(None, map(wire.get, _NO_STRINGS)))
-    if not has_only_texts and "activity" in map(_role, messages):
+    if has_activities:
         members += [message for message in messages if message["role"] == "activity"]
-    if not members:
-        return PlainInput(b"", has_only_texts)
     try:
         rest = to_json(members)
     except ValueError:  # such as nesting that is too deep
@@ -84,15 +86,20 @@ def _is_usual(wire: Any) -> bool:
 
 def _are_texts(messages: Any) -> bool:
     """Returns whether there are messages, and all have nothing but an id, a role and a text, as most have."""
-    try:
-        return (
-            messages.__class__ is list
-            and set(map(type, chain(map(_id, messages), map(_content, messages)))) == _ONLY_STRINGS
-            and _TEXT_ROLES.issuperset(map(_role, messages))
-            and sum(map(len, messages)) == 3 * len(messages)
-        )
-    except (KeyError, TypeError):  # one has no such member, or is no object
+    if messages.__class__ is not list:
         return False
+    try:
+        for message in messages:
+            if (
+                message["id"].__class__ is not str
+                or message["content"].__class__ is not str
+                or message["role"] not in _TEXT_ROLES
+                or len(message) != 3
+            ):
+                return False
+    except (KeyError, TypeError):  # it has no such member, or is no object
+        return False
+    return messages != []
 
 
 # No model, since pydantic's core checks dictionaries without a call of Python for any of them. Nothing uses the copies

@@ -36,6 +36,9 @@ _SMALL_REST = 1024
 _TINY_REST = 128
 """So few bytes hardly matter beside a body that is not small, whatever they become in memory."""
 
+_LF, _CR = b"\n\r"
+"""As numbers, which are found ten times as fast as bytes: those are first tried as a number, which raises."""
+
 _SMALL_BODY = 4096
 """A body of this many bytes or less has too few items for their errors, or their memory, to be costly."""
 
@@ -121,7 +124,7 @@ def _parse_plain(body: bytes, wire: dict[str, Any], plain: PlainInput, limits: I
         body,
         wire if is_complete else without_nulls(wire),
         drop_nulls=True,
-        can_be_echoed=is_complete and b"\n" not in body and b"\r" not in body,
+        can_be_echoed=is_complete and _LF not in body and _CR not in body,
         stands_for_messages=is_mostly_messages and bool(wire["messages"]),
     )
     # Of a large state, the model takes little more than the copy that the agent would get.
