@@ -23,6 +23,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,13 @@ class ForkServer:
             socket.send_fds(self._orders, [len(order).to_bytes(8, "big")], descriptors)
             self._orders.sendall(order)
         return ForkedProcess(int.from_bytes(ours.recv(8), "big"), ours)
+
+    def run(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> tuple[int, str]:
+        """Runs a module to its end, and returns its exit status and what it has printed; for the rest see `start`."""
+        with tempfile.TemporaryFile() as output:
+            status = self.start(arguments, env, folder, output).wait()
+            output.seek(0)
+            return status, output.read().decode()
 
     def close(self) -> None:
         self._orders.close()
