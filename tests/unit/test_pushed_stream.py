@@ -13,11 +13,18 @@ from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.run_log import MAX_CHUNK_BYTES, RunLog
 from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._events import KEEP_ALIVE, Burst
+from copilot_runtime_asgi import _pushed_stream
+from copilot_runtime_asgi._current_task import EnteredTasks, current_tasks
 from copilot_runtime_asgi._pushed_stream import PushedStream
 
 from ..awaitables import AWAITABLES
 
 HANG_SECONDS = 30.0
+
+
+@pytest.fixture(autouse=True, params=[current_tasks, EnteredTasks()], ids=["this Python", "Python 3.14"])
+def current_tasks_of_a_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pushed_stream, "current_tasks", request.param)
 
 
 class Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from asyncio import _enter_task, _leave_task
 from typing import Any, Protocol
 
 _Loop = asyncio.AbstractEventLoop
@@ -23,24 +24,26 @@ class CurrentTasks(Protocol):
         """Leaves a loop without a current task, which has one."""
 
 
+class EnteredTasks:
+    """Does it by what asyncio documents for those who implement tasks: since Python 3.14 there is no dictionary."""
+
+    def get(self, loop: _Loop, /) -> _Task | None:
+        return asyncio.current_task(loop)
+
+    def __setitem__(self, loop: _Loop, task: _Task, /) -> None:
+        del self[loop]
+        _enter_task(loop, task)
+
+    def __delitem__(self, loop: _Loop, /) -> None:
+        task = asyncio.current_task(loop)
+        if task is not None:
+            _leave_task(loop, task)
+
+
 current_tasks: CurrentTasks
 
 if sys.version_info >= (3, 14):
-    from asyncio.tasks import _swap_current_task  # type: ignore[attr-defined]
-
-    class _SwappedTasks:
-        """Does it by a function: there is no dictionary any more."""
-
-        def get(self, loop: _Loop, /) -> _Task | None:
-            return asyncio.current_task(loop)
-
-        def __setitem__(self, loop: _Loop, task: _Task, /) -> None:
-            _swap_current_task(loop, task)
-
-        def __delitem__(self, loop: _Loop, /) -> None:
-            _swap_current_task(loop, None)
-
-    current_tasks = _SwappedTasks()
+    current_tasks = EnteredTasks()
 else:
     from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]
 
