@@ -49,7 +49,6 @@ _BY_NOT_FOUND_PAGE: tuple[tuple[str, str], ...] = (
 """How frameworks answer a path that nobody knows."""
 
 PROXIES = frozenset(("nginx", "cloudflare", "caddy", "apache", "envoy", "aws", "vercel", "heroku", "varnish", "fastly"))
-WSGI_SERVERS = frozenset(("gunicorn", "waitress", "cheroot", "wsgiref"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
