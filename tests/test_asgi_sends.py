@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from copilot_runtime import CopilotHandler, CopilotRuntime
-from copilot_runtime._http import streaming
+from copilot_runtime._http import stream_iterators
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores.protocol import RunEnd
 from copilot_runtime_asgi import create_copilot_asgi_app
@@ -185,7 +185,7 @@ class HeldStore(SqliteStore):
 def test_asgi_run_that_waits_only_for_its_store_is_one_message_after_the_headers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", TIMEOUT_SECONDS)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", TIMEOUT_SECONDS)
 
     async def scenario() -> None:
         store = HeldStore(tmp_path / "threads.db")
@@ -214,7 +214,7 @@ def test_asgi_run_that_waits_only_for_its_store_is_one_message_after_the_headers
 def test_asgi_headers_do_not_wait_for_a_store_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
 ) -> None:
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", TIMEOUT_SECONDS if is_cancelled else 0.001)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", TIMEOUT_SECONDS if is_cancelled else 0.001)
 
     async def scenario() -> None:
         store = HeldStore(tmp_path / "threads.db")

@@ -8,7 +8,7 @@ from io import BytesIO
 import pytest
 from django.test import RequestFactory
 
-from copilot_runtime._http.body_readers import BodyBudget, BodyLimits
+from copilot_runtime._http.body_limits import BodyBudget, BodyLimits
 from copilot_runtime.adapters import run_sync
 from copilot_runtime_django._body import DjangoBody
 

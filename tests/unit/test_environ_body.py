@@ -7,7 +7,7 @@ import weakref
 from io import BytesIO
 from typing import Any
 
-from copilot_runtime._http.body_readers import BodyBudget, BodyLimits
+from copilot_runtime._http.body_limits import BodyBudget, BodyLimits
 from copilot_runtime_wsgi import EnvironBody, environ_body
 
 LIMITS = BodyLimits(max_bytes=100, timeout_seconds=30, budget=BodyBudget(100))

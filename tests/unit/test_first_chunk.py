@@ -17,8 +17,9 @@ from copilot_runtime._engine import persistence as persistence_module
 from copilot_runtime._engine.base_reader import ReaderCallbacks
 from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.run_reader import RunReader
-from copilot_runtime._http import streaming
-from copilot_runtime._http.streaming import CONNECTED, EventStream, SyncStreamIterator
+from copilot_runtime._http import stream_iterators
+from copilot_runtime._http.stream_iterators import SyncStreamIterator
+from copilot_runtime._http.streaming import CONNECTED, EventStream
 from copilot_runtime._http.types import Response
 from copilot_runtime._server.response_body import begin_response
 from copilot_runtime.stores import MemoryStore, RunStore, SqliteStore, StoreError
@@ -78,7 +79,7 @@ def over_sqlite(path: Any) -> RunStore:
 def test_first_chunk_of_a_run_that_never_waits_is_the_only_one(
     create_store: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", HANG_SECONDS)
     [chunk] = chunks_of(engine_on(create_store(tmp_path)), answers)
     assert chunk.count(b"\n\n") == 5
     assert b"RUN_FINISHED" in chunk
@@ -86,7 +87,7 @@ def test_first_chunk_of_a_run_that_never_waits_is_the_only_one(
 
 def test_begin_of_a_run_that_never_waits_is_the_whole_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader is closed then, and no timer has ever looked at it."""
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", HANG_SECONDS)
     engine = engine_on(MemoryStore())
     watched: list[object] = []
     monkeypatch.setattr(RunReader, "watch", watched.append)
@@ -107,7 +108,7 @@ class CountedResponse(Response):
 
 
 def test_begin_of_a_response_of_another_class_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", HANG_SECONDS)
     response = CountedResponse(status=201, headers={"a": "b"}, body=stream_of(engine_on(MemoryStore()), answers))
     begun = begin_response(response)
     assert type(begun) is CountedResponse
@@ -145,7 +146,7 @@ def test_begin_of_a_run_that_waits_is_a_stream_with_all_of_it() -> None:
 
 
 def test_begin_of_more_than_one_chunk_is_a_stream_with_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", HANG_SECONDS)
 
     async def agent(input: Any) -> AsyncIterator[Event]:
         for event in (STARTED, text("START"), text("CONTENT", delta="x" * 200_000), text("END"), FINISHED):
@@ -160,7 +161,7 @@ def test_begin_of_more_than_one_chunk_is_a_stream_with_all_of_it(monkeypatch: py
 
 def test_begin_of_a_chunk_that_its_client_may_keep_waiting_is_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a client that does not read holds its worker thread for as long as the connection lasts."""
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", HANG_SECONDS)
 
     async def agent(input: Any) -> AsyncIterator[Event]:
         for event in (STARTED, text("START"), text("CONTENT", delta="x" * 40_000), text("END"), FINISHED):
@@ -241,7 +242,7 @@ def test_first_chunk_of_a_run_that_waits_for_an_agent_thread_is_a_comment() -> N
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "HEADERS_SECONDS", 0.01)
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("impatient")

@@ -31,7 +31,8 @@ from copilot_runtime._events.cursor import is_lost
 from copilot_runtime._events.surrogates import SurrogateJoiner, ends_with_half, join_surrogates, without_surrogates
 from copilot_runtime._http.ambient import has_ambient_credentials
 from copilot_runtime._http.body import BodyError
-from copilot_runtime._http.body_readers import BodyBudget, BodyLimits, SyncBody
+from copilot_runtime._http.body_limits import BodyBudget, BodyLimits
+from copilot_runtime._http.body_readers import SyncBody
 from copilot_runtime._http.cors import (
     CorsDecision,
     evaluate_origin,

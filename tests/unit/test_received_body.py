@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from copilot_runtime._http.body import BodyError, BodyTimeout, BodyTooLarge, UnreadableBody
-from copilot_runtime._http.body_readers import BodyBudget, BodyLimits
+from copilot_runtime._http.body_limits import BodyBudget, BodyLimits
 from copilot_runtime_asgi._received_body import ReceivedBody, wait_for_disconnect
 
 from ..awaitables import AWAITABLES

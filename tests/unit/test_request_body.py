@@ -30,7 +30,8 @@ from copilot_runtime._http.body import (
     TooManyBodiesOfUser,
     UnreadableBody,
 )
-from copilot_runtime._http.body_readers import AsyncBody, BodyBudget, BodyLimits, SyncBody
+from copilot_runtime._http.body_limits import BodyBudget, BodyLimits
+from copilot_runtime._http.body_readers import AsyncBody, SyncBody
 from copilot_runtime.adapters import run_sync
 from copilot_runtime.testing import AsyncTestClient, HTTPStatusError, TestClient
 

@@ -28,7 +28,7 @@ from copilot_runtime._engine.run_log import RunLog
 from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._engine.thread_names import ThreadNaming
 from copilot_runtime._events import RunRecorder
-from copilot_runtime._http.streaming import AsyncStreamIterator
+from copilot_runtime._http.stream_iterators import AsyncStreamIterator
 from copilot_runtime._server.endpoints.run_input import parse_input
 from copilot_runtime._server.endpoints.stored_messages import insert_messages
 from copilot_runtime._server.errors import InvalidRunInput

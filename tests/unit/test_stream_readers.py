@@ -28,7 +28,7 @@ from copilot_runtime._engine.run_log import MAX_CHUNK_BYTES, MAX_CHUNK_PIECES, R
 from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._engine.subscribers import KeepAlive
 from copilot_runtime._events import KEEP_ALIVE, Burst
-from copilot_runtime._http.streaming import AsyncStreamIterator, SyncStreamIterator
+from copilot_runtime._http.stream_iterators import AsyncStreamIterator, SyncStreamIterator
 
 HANG_SECONDS = 30.0
 

@@ -12,12 +12,14 @@ from ._concurrency.framework import FrameworkContext, FrameworkScope
 from ._concurrency.lifecycle import end_process_runs
 from ._concurrency.server_shutdown import note_gunicorn_worker, note_quick_shutdown
 from ._http.body import RequestBody, UnreadableBody
-from ._http.body_readers import AsyncBody, BodyLimits, SyncBody, read_chunks
+from ._http.body_limits import BodyLimits
+from ._http.body_readers import AsyncBody, SyncBody, read_chunks
 from ._http.encoded_headers import decode_headers
 from ._http.environ import environ_headers
 from ._http.form import make_form_parts
 from ._http.kept_results import KeptResults
-from ._http.streaming import AsyncStreamIterator, StreamSource, wait_for_start
+from ._http.stream_iterators import AsyncStreamIterator, wait_for_start
+from ._http.stream_source import StreamSource
 from ._http.target import split_raw_target
 from ._playground import not_for_production
 from ._server.errors import SHUTTING_DOWN

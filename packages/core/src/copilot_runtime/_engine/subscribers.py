@@ -15,7 +15,8 @@ from .._concurrency.periodic import PeriodicTask
 from .._concurrency.process_local import process_rlock
 from .._concurrency.waiters import Waiters
 from .._events import frames_of
-from .._http.streaming import EventStream, StreamSource
+from .._http.stream_source import StreamSource
+from .._http.streaming import EventStream
 from ..stores.protocol import StoredRun
 from .base_reader import TICK_SECONDS, BaseReader, ReaderCallbacks
 from .body_reader import BodyReader

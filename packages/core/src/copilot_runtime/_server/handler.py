@@ -11,7 +11,7 @@ from .._concurrency.framework import current_framework
 from .._concurrency.lifecycle import notice_fork
 from .._engine.endings import describe_error
 from .._http.body import BodyError, BodyLimit
-from .._http.body_readers import BodyLimits
+from .._http.body_limits import BodyLimits
 from .._http.cors import (
     NOT_ALLOWED,
     CorsConfig,

@@ -13,7 +13,7 @@ from .. import _validation as validation
 from .._concurrency import driver, loops
 from .._concurrency.worker_pools import IDENTIFY_USER
 from .._engine import Engine, EngineOptions, RunEndHook, RunRequest
-from .._http.body_readers import BodyBudget, BodyLimits
+from .._http.body_limits import BodyBudget, BodyLimits
 from .._http.forward_headers import ForwardHeaders, header_selector
 from .._http.headers import Headers
 from .._http.types import Request

@@ -7,7 +7,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .._http.cors import CorsDecision
-from .._http.streaming import EventStream, StreamSource
+from .._http.stream_source import StreamSource
+from .._http.streaming import EventStream
 from .._http.types import Request, Response
 from .._telemetry.current import scoped
 from .handler import CopilotHandler

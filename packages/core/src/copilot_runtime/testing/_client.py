@@ -21,7 +21,8 @@ from .._events.normalize import to_jsonable
 from .._http.body import RequestBody
 from .._http.body_readers import AsyncBody, SyncBody
 from .._http.headers import Headers, HeadersLike
-from .._http.streaming import AsyncStreamIterator, EventStream, SyncStreamIterator
+from .._http.stream_iterators import AsyncStreamIterator, SyncStreamIterator
+from .._http.streaming import EventStream
 from .._http.types import Request, Response
 from .._server.handler import CopilotHandler
 from .._server.handlers import coerce_handler
