@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -151,6 +152,17 @@ def test_headers_of_copies_are_checked_like_new_ones(
 def test_response_headers() -> None:
     response = Response.json({"a": 1}, headers=[("X-One", "1"), ("Connection", "close"), ("Content-Length", "99")])
     assert response.wire_headers() == [("content-type", "application/json"), ("x-one", "1"), ("content-length", "7")]
+
+
+@pytest.mark.parametrize("changes", [{"body": b"longer"}, {"status": 204}, {"headers": {"a": "b"}}])
+def test_copies_of_a_sent_response_have_headers_of_their_own(changes: dict[str, Any]) -> None:
+    response = Response(headers={"x-a": "1"}, body=b"a")
+    sent = response.encoded_wire_headers()
+    sent.append((b"of", b"middleware"))
+    assert response.encoded_wire_headers() == [(b"x-a", b"1"), (b"content-length", b"1")]
+    members = {"status": 200, "headers": {"x-a": "1"}, "body": b"a", **changes}
+    for copied in (response.replace(**changes), dataclasses.replace(response, **changes)):
+        assert copied.encoded_wire_headers() == Response(**members).encoded_wire_headers()
 
 
 @pytest.mark.parametrize("status", [204, 304])
