@@ -5,7 +5,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { openChat } from "../chat_page.mjs";
 
@@ -44,7 +44,8 @@ await writeFile(join(folder, "all.jsx"), entry);
 await writeFile(join(folder, "all.html"), '<div id="root"></div><script type="module" src="/all.jsx"></script>');
 await build({
   root: folder,
-  configFile: false,
+  configFile: fileURLToPath(new URL("../light_build.mjs", import.meta.url)),
+  configLoader: "native",
   logLevel: "error",
   build: { minify: false, target: "esnext", rollupOptions: { input: ["all.html", "index.html"].map((name) => join(folder, name)) } },
 });

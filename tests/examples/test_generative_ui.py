@@ -16,7 +16,7 @@ from ..missing import skip_unless_ci
 from ..serve import ROOT
 from ..servers import RunningServer, free_port, run_server
 from .launch import run_example
-from .test_react_frontend import BROWSERS, EXAMPLE, VITE, missing_requirement, node
+from .test_react_frontend import BROWSERS, EXAMPLE, LIGHT_BUILD, VITE, missing_requirement, node
 
 FRONTEND = ROOT / "examples" / "generative_ui" / "frontend"
 DRIVER = Path(__file__).with_name("generative_ui.mjs")
@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "frontend"
     shutil.copytree(FRONTEND, source, ignore=shutil.ignore_patterns("node_modules", "dist"))
     (source / "node_modules").symlink_to(EXAMPLE / "node_modules")
-    node(VITE, "build", source, "--outDir", folder / "built", "--emptyOutDir", "--logLevel", "error")
+    node(VITE, "build", source, "--outDir", folder / "built", "--emptyOutDir", "--logLevel", "error", *LIGHT_BUILD)
     return folder / "built"
 
 

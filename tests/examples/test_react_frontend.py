@@ -18,6 +18,8 @@ pytestmark = pytest.mark.client
 
 EXAMPLE = ROOT / "examples" / "react_frontend"
 VITE = EXAMPLE / "node_modules" / "vite" / "bin" / "vite.js"
+LIGHT_BUILD = ("--config", ROOT / "tests" / "light_build.mjs", "--configLoader", "native")
+"""Options of the build for what is not about the build itself."""
 DRIVER = Path(__file__).with_name("react_frontend.mjs")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_SECONDS = 300

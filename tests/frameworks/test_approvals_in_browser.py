@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.builtin.fake_provider import Exchange, chunk, run_fake_provider, tool_call_chunk
-from tests.examples.test_react_frontend import BROWSERS, EXAMPLE, VITE, missing_requirement
+from tests.examples.test_react_frontend import BROWSERS, EXAMPLE, LIGHT_BUILD, VITE, missing_requirement
 from tests.fixtures.frameworks.fake_model import UNSPEAKABLE
 from tests.http_client import unique
 from tests.missing import skip_unless_ci
@@ -73,7 +73,7 @@ def verdicts(tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
     for file in (*PAGE.iterdir(), EXAMPLE / "src" / "approvals.jsx", EXAMPLE / "vite.config.js"):
         shutil.copy(file, page)
     (page / "node_modules").symlink_to(EXAMPLE / "node_modules")
-    node(VITE, "build", page, "--outDir", built, "--emptyOutDir", "--logLevel", "error")
+    node(VITE, "build", page, "--outDir", built, "--emptyOutDir", "--logLevel", "error", *LIGHT_BUILD)
     port = free_port()
     preview = ["node", str(VITE), "preview", str(page), "--outDir", str(built), "--host", "127.0.0.1"]
     with (
