@@ -15,10 +15,22 @@ from typing import Any
 
 import pytest
 
+from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._sqlite import connections as connections_module
 from copilot_runtime.stores._sqlite.connections import ConnectionPair
 from copilot_runtime.stores._sqlite.group_commit import MAX_GROUP_COMMIT, PendingWrite
-from copilot_runtime.stores.protocol import StoreError
+from copilot_runtime.stores._sqlite.schema import MIGRATIONS
+from copilot_runtime.stores.protocol import Batch, StoreError, ThreadKey
+from copilot_runtime.testing._factories import (
+    ADA,
+    T1,
+    T2,
+    begin,
+    list_thread_ids,
+    message_events,
+    record_run,
+    store_run,
+)
 
 
 class Writers:
@@ -339,6 +351,29 @@ def test_a_sqlite_that_is_too_old_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sqlite3, "sqlite_version", "3.34.1")
     with pytest.raises(ValueError, match=r"SQLite 3\.35 or newer is required, and this Python has 3\.34\.1"):
         ConnectionPair(str(tmp_path / "threads.db"), 20.0).check()
+
+
+def test_file_that_a_newer_version_has_migrated_meanwhile_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path)
+    store_run(store, T1)
+    lease = begin(store, T2).lease
+    frames, completion = record_run(lease, message_events())
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    for _ in range(2):
+        for write in (
+            lambda: begin(store, ThreadKey(ADA, "t3")),
+            lambda: store.append([Batch(lease, frames[:1])]),
+            lambda: store.finish(lease, frames, completion),
+            lambda: store.delete(T1),
+        ):
+            with pytest.raises(StoreError, match=f"schema version {len(MIGRATIONS) + 1}, but"):
+                write()
+    other.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    other.close()
+    store.finish(lease, frames, completion)
+    assert len(list_thread_ids(store)) == 2
 
 
 def test_statements_have_no_numbered_parameters() -> None:

@@ -19,7 +19,7 @@ from ..protocol import StoreError
 from . import file_access
 from .group_commit import Group, PendingWrite, ReportedWrite, Work, withdraw
 from .room import StoreConnection
-from .schema import UnsuitableFileError, migrate, missing_migration
+from .schema import UnsuitableFileError, migrate, missing_migration, supported_version
 from .sizes import PAGE_BYTES
 
 logger = logging.getLogger("copilot_runtime.stores.sqlite")
@@ -129,7 +129,8 @@ class ConnectionPair:
         try:
             if not db.in_transaction:
                 self._begin(db)
-            db.room.refresh(db)
+            if db.room.refresh(db):
+                self._check_version(db)
             db.execute(group.run(db))
         except BaseException as error:
             db.remember_nothing()
@@ -140,6 +141,13 @@ class ConnectionPair:
         if group.complete():
             self._state.get().writer.is_stale = True  # as in `read`
         self._trim_journal(db)
+
+    def _check_version(self, db: sqlite3.Connection) -> None:
+        """Raises StoreError if a newer version has migrated the file meanwhile: this one would damage it."""
+        try:
+            supported_version(db)
+        except UnsuitableFileError as error:
+            raise StoreError(str(error)) from error
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Begins a transaction, in a ``-wal`` file that is not too large.

@@ -23,13 +23,18 @@ class Room:
         self.has_garbage = True
         """Whether there may be rows that are not visible any more."""
 
-    def refresh(self, db: sqlite3.Connection) -> None:
-        """Forgets everything if another process has written. To be called when a transaction has begun."""
+    def refresh(self, db: sqlite3.Connection) -> bool:
+        """Forgets everything if another process has written, and returns whether it may have.
+
+        To be called when a transaction has begun.
+        """
         [(data_version,)] = db.execute("PRAGMA data_version")
-        if data_version != self._data_version:
-            self._data_version = data_version
-            self._bytes = self._threads = 0.0
-            self.has_garbage = True
+        if data_version == self._data_version:
+            return False
+        self._data_version = data_version
+        self._bytes = self._threads = 0.0
+        self.has_garbage = True
+        return True
 
     def found(self, *, size: float = math.inf, threads: float = math.inf) -> None:
         """Notes how many bytes and threads may be added."""

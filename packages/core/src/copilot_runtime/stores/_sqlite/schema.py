@@ -219,7 +219,7 @@ def migrate(db: sqlite3.Connection, lock_seconds: float | None = None) -> None:
         sqlite3.Error: SQLite failed. Nothing was changed.
     """
     _claim(db)
-    if _supported_version(db) == len(MIGRATIONS):
+    if supported_version(db) == len(MIGRATIONS):
         _repair_counters(db)
         return
     db.create_function("ids_of_run", 3, format_old_run, deterministic=True)
@@ -249,15 +249,15 @@ def missing_migration(db: sqlite3.Connection) -> str | None:
         is_ours = _is_ours(db)
     finally:
         _roll_back(db)
-    if not is_ours or not _supported_version(db):
+    if not is_ours or not supported_version(db):
         return "the tables do not exist yet"
-    if _supported_version(db) < len(MIGRATIONS):
+    if supported_version(db) < len(MIGRATIONS):
         return "the tables are those of an earlier version of copilot-runtime"
     _repair_counters(db)
     return None
 
 
-def _supported_version(db: sqlite3.Connection) -> int:
+def supported_version(db: sqlite3.Connection) -> int:
     """Returns the schema version of a file. Raises UnsuitableFileError for one that this version does not know."""
     version = _version(db)
     if version > len(MIGRATIONS):
