@@ -70,7 +70,8 @@ class RuntimeHooks:
         on_request: called first, before the body is read: a coroutine function that needs it writes ``await
             context.request.read()``. May return a changed `Request`, or a `Response` to send at once.
         on_before_handler: called when the route is known. May return the same.
-        on_response: called with every response, error responses included. May return another `Response`.
+        on_response: called with every response, refusals included, but not what ``on_error`` stands for. May return
+            another `Response`.
         on_error: called when a hook or an endpoint raises. May return a `Response`; otherwise the response is 500
             ``{"error": "internal_error"}``.
 
