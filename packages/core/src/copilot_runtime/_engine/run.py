@@ -37,6 +37,9 @@ T = TypeVar("T")
 class Run(EndingRun):
     """A run in this process, on its event loop.
 
+    The last layer of one object, each of which knows only those before it: `RunWriter`, `RecordedRun`, `EndingRun`.
+    It sets the attributes of all, since a call for each layer has its cost, for each run.
+
     Ends exactly once: by its agent, by a stop that the agent heeds, or by force after the grace period of an agent
     that does not. Then its thread is free and its readers have received all, whatever the agent still does.
 
@@ -81,34 +84,37 @@ class Run(EndingRun):
             self._flush_bytes = services.persistence.flush_bytes
         if on_thread:
             self.log.is_starting = True
+        self.started_at = time.time()
         self.is_finished = self.flush_scheduled = False
         self.flushed = NOTHING_FLUSHED
         self.size = self.flushed_size = self.due_at = 0
         self.followed_until = 0.0
         self.existing_lock = None
+
         self.request = request
         self.slot = slot
-        self.may_be_first = False
-        """Whether it may be the first one of its thread, which has no name then."""
-        self._counted = 0
         self._services = services
-        self.function = function
         self._recorder = recorder
         self._feed = ignore_first_start(recorder.feed) if request.opening else None
+        self._counted = 0
         self._ending = None
+        self._lock = threading.Lock() if on_thread else NO_LOCK
+
+        self.was_stopped = False
         self._failure = ""
+        self._timers = ()
+        self.take_context()
+
+        self.function = function
+        self.may_be_first = False
+        """Whether it may be the first one of its thread, which has no name then."""
+        self.is_deleted = False
+        """Whether its thread was deleted in this process."""
         self._started_task: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[Any] | None = None
         """None until its first step."""
-        self._timers = ()
-        self.take_context()
-        self.started_at = time.time()
         self._forced_end: Coroutine[Any, Any, None] | None = None
         """What ends it in the place of its own task."""
-        self.is_deleted = False
-        """Whether its thread was deleted in this process."""
-        self.was_stopped = False
-        self._lock = threading.Lock() if on_thread else NO_LOCK
 
     @property
     def threads(self) -> AgentThreads:

@@ -24,7 +24,7 @@ RETURNED = RunEnding()
 
 
 class EndingRun(RecordedRun):
-    """A run as it ends, exactly once: the base of `Run`, which sets its attributes, and knows why it ends.
+    """A run as it ends, exactly once: the third layer of a `Run`, which sets its attributes, and decides how it ends.
 
     Attributes:
         was_stopped: whether it ended on request, and not by its agent.
@@ -78,9 +78,9 @@ class EndingRun(RecordedRun):
                     shown = None
                     self._end_elsewhere(self._end_again(ending, end, completion))
                     raise
-            shown = self._shown_end(result, end.pieces)
+            shown = self._end_to_show(result, end.pieces)
             if result is STORED:
-                self._stored(ending, end, completion)
+                self._note_stored(ending, end, completion)
         except Exception:
             # Nothing may leave readers waiting or the thread busy.
             logger.exception("ending run %r failed", request.run_id)
@@ -96,7 +96,7 @@ class EndingRun(RecordedRun):
                 log.pieces += shown  # which readers see with the end, so that the last chunk says that it is the last
                 services.ended(self)
 
-    def _stored(self, ending: RunEnding, end: RecordedEnd, completion: RunCompletion | None) -> None:
+    def _note_stored(self, ending: RunEnding, end: RecordedEnd, completion: RunCompletion | None) -> None:
         """Notes how the run has ended, and has it reported, now that its end is stored where it has to be."""
         self.was_stopped = ending.stopped and not end.had_ended
         self.log.duplicates = self._recorder.duplicates
@@ -104,7 +104,7 @@ class EndingRun(RecordedRun):
             outcome = _outcome(has_failed=end.has_failed, was_stopped=self.was_stopped)
             loops.run_in_context(self._context, report, self, self._describe_end(completion, outcome))
 
-    def _shown_end(self, result: FinishResult, pieces: Sequence[Piece]) -> Sequence[Piece] | None:
+    def _end_to_show(self, result: FinishResult, pieces: Sequence[Piece]) -> Sequence[Piece] | None:
         """Returns the end that readers are shown, ``pieces`` if it is stored; None if another process shows one."""
         if result is STORED:
             return pieces
@@ -128,9 +128,9 @@ class EndingRun(RecordedRun):
         shown: Sequence[Piece] | None = [error_frame(RunEnding(AGENT_FAILED))]
         try:
             result = await self._services.persistence.finish(self, end.pieces, completion, is_uncertain=True)
-            shown = self._shown_end(result, end.pieces)
+            shown = self._end_to_show(result, end.pieces)
             if result is STORED:
-                self._stored(ending, end, completion)
+                self._note_stored(ending, end, completion)
         except Exception:
             logger.exception("ending run %r failed", self.request.run_id)
         finally:

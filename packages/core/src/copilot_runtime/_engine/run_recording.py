@@ -19,7 +19,7 @@ NO_LOCK: AbstractContextManager[object] = nullcontext()
 
 
 class RecordedRun(RunWriter):
-    """A run as its agent's events come: what lies between `RunWriter` and `EndingRun`. `Run` sets its attributes.
+    """A run as its agent's events come: the second layer of a `Run`, which sets its attributes.
 
     Attributes:
         request: what is run.

@@ -22,7 +22,7 @@ NOTHING_FLUSHED = (0, 0)
 
 
 class RunWriter:
-    """What a run is written to the store with: the base of `Run`, which sets its attributes and ends it.
+    """What a run is written to the store with: the first layer of a `Run`, which sets its attributes.
 
     Attributes:
         lease: the right to write the run. Unset for a run on no thread, of which nothing is stored.

@@ -307,20 +307,17 @@ class CopilotHandler:
     async def _handle_error(self, state: _RequestState, error: Exception) -> Response:
         step = f"{state.step} {state.route.name}" if state.step == "the endpoint" and state.route else state.step
         failures = [f"{step} raised {describe_error(error)}"]
-        if self._hooks.on_error is None:
-            log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
-        else:
+        if self._hooks.on_error is not None:
             state.request = state.request.without_unread_body()
             try:
                 result = await driver.call_user_function(self._hooks.on_error, self._hook_context(state, error=error))
             except Exception as failure:
                 log_failure(logger, failure, "on_error failed for %s %s", state.request.method, one_line(state.path))
-                log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
                 failures.append(f"on_error raised {describe_error(failure)}")
             else:
                 if isinstance(result, Response):
                     return result
-                log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
+        log_failure(logger, error, "%s %s failed", state.request.method, one_line(state.path))
         members: dict[str, object] = {"message": "; ".join(failures)} if self.runtime.debug else {}
         return error_response(500, "internal_error", headers=(), **members)
 

@@ -44,7 +44,8 @@ class AllowedProps:
         """Returns the value of an option ``allowed_forwarded_props``. Raises TypeError for anything but a list."""
         allowed = None if names is None else validation.check_names(f"{agent}: allowed_forwarded_props", names)
         return cls(
-            None if allowed is None else {_folded(name): name for name in allowed}, frozenset(map(_folded, denied))
+            None if allowed is None else {_fold(name): name for name in allowed},
+            frozenset(map(_fold, denied)),
         )
 
     def select(self, agent: str, props: Any) -> dict[str, Any]:
@@ -58,11 +59,11 @@ class AllowedProps:
         return selected
 
     def _is_missed(self, name: str) -> bool:
-        return self._passed_name(name) is None and _folded(name) not in _READ_BY_THE_RUNTIME
+        return self._passed_name(name) is None and _fold(name) not in _READ_BY_THE_RUNTIME
 
     def _passed_name(self, name: str) -> str | None:
         """Returns the name under which a member is passed on; None if it is not."""
-        folded = _folded(name)
+        folded = _fold(name)
         if self.names is not None:
             return self.names.get(folded)
         return None if folded in self.denied else name
@@ -74,11 +75,11 @@ def has_tool_choice(props: Any) -> bool:
     Under any name that an agent may read, as with `AllowedProps`: a remote one decides for itself.
     """
     return isinstance(props, Mapping) and any(
-        value not in (None, "auto") for name, value in props.items() if _folded(name) == _TOOL_CHOICE
+        value not in (None, "auto") for name, value in props.items() if _fold(name) == _TOOL_CHOICE
     )
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return name.replace("_", "").lower()
 
 

@@ -38,7 +38,7 @@ def without_unsafe_urls(wire: Any, schemes: Collection[str]) -> Any:
     if not isinstance(messages, list):
         return wire
     converted = {
-        index: {**message, "content": [_converted(part, schemes) for part in message["content"]]}
+        index: {**message, "content": [_convert_part(part, schemes) for part in message["content"]]}
         for index, message in enumerate(messages)
         if isinstance(message, dict)
         and isinstance(message.get("content"), list)
@@ -68,7 +68,7 @@ def _unsafe_members(part: Mapping[str, Any], schemes: Collection[str]) -> set[st
     return {name for name, each in urls if isinstance(each, str) and not is_fetchable(each, schemes)}
 
 
-def _converted(part: Any, schemes: Collection[str]) -> Any:
+def _convert_part(part: Any, schemes: Collection[str]) -> Any:
     unsafe = _unsafe_members(part, schemes) if isinstance(part, dict) else set()
     if not unsafe:
         return part

@@ -51,7 +51,7 @@ def insert_messages(request: RunRequest, inserted: InsertedMessages, *, url_sche
             "%d stored messages of thread %r reach no agent: %s", len(refused), request.thread_id, refused[0]
         )
     models = interleave(
-        _aligned(request.input.messages, request.messages),
+        _align(request.input.messages, request.messages),
         {index: [each.model for each in messages] for index, messages in stored.items()},
     )
     safe = {index: [each.wire for each in messages] for index, messages in stored.items()}
@@ -99,7 +99,7 @@ class _Parser:
         else:
             self.memory += size_in_memory(parsed)
             safe = messages if parsed.agent_body is data else JSONBody(parsed.agent_body)["messages"]
-            yield from map(_ForAgent, _aligned(parsed.model.messages, messages), safe)
+            yield from map(_ForAgent, _align(parsed.model.messages, messages), safe)
             return
         # One of them is refused, and AG-UI does not say reliably which one.
         middle = len(messages) // 2
@@ -107,7 +107,7 @@ class _Parser:
         yield from self.parse(messages[middle:])
 
 
-def _aligned(models: Sequence[Any], messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _align(models: Sequence[Any], messages: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Returns the model of each message; None for activities, which agents do not receive."""
     rest = iter(models)
     return [None if message.get("role") == "activity" else next(rest) for message in messages]

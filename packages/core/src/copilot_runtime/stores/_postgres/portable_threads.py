@@ -60,7 +60,7 @@ def key_page(rows: Sequence[Sequence[Any]], limit: int) -> KeyPage:
     return KeyPage(keys, str(rows[-1][0]) if len(rows) == limit else None)
 
 
-def exported(key: p.ThreadKey, row: Sequence[Any]) -> PortableThread:
+def to_portable(key: p.ThreadKey, row: Sequence[Any]) -> PortableThread:
     """Returns a thread from its row of `EXPORT`. Raises ValueError and others if it is damaged."""
     last_ordinal, agent_id, name, archived, created_at, updated_at, used_at, *rest = row
     live, runs, (checksums, messages) = rest[:6], rest[6:-2], rest[-2:]

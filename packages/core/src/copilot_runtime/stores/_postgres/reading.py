@@ -86,7 +86,7 @@ def threads_statement(owner: str, query: p.ThreadQuery) -> tuple[str, dict[str, 
 _ARCHIVED = ("NOT archived", "archived")
 
 
-def checked(read: Callable[[], T]) -> T:
+def detect_damage(read: Callable[[], T]) -> T:
     """Returns what ``read`` returns. Raises ThreadUnreadable where it cannot make sense of what is stored."""
     try:
         return read()

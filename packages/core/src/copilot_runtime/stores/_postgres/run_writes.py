@@ -139,7 +139,7 @@ class RunWrites:
     def _started(self, state: ProcessState, begin: Begin, row: Written) -> p.RunStarted | p.StoreError:
         """Returns a run that has begun. If the thread is damaged, it is ended again, and an error is returned."""
         try:
-            return reading.checked(lambda: state.started(begin, row, self.read_message_ids))
+            return reading.detect_damage(lambda: state.started(begin, row, self.read_message_ids))
         except p.StoreError as error:
             lease = p.Lease(p.RunKey(begin.run.thread, row.ordinal), begin.run.run_id, row.token)
             with suppress(p.StoreError, p.LeaseLost):

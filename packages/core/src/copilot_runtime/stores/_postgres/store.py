@@ -17,7 +17,7 @@ from .. import protocol as p
 from .._limits import check_seconds
 from .._pagination import next_cursor
 from .._passwords import without_password
-from .._sql.encoding import checksum, format_list, merged
+from .._sql.encoding import checksum, format_list, merge_batches
 from ..portable import MAX_IMPORT_ATTEMPTS, ImportOutcome, KeyPage, PortableThread, check_room, import_outcome
 from . import reading
 from .calls import Calls
@@ -216,7 +216,7 @@ class PostgresStore:
     def append(self, batches: Sequence[p.Batch]) -> Mapping[p.Lease, p.LeaseLost | p.RunTooLarge]:
         if not batches:
             return {}
-        joined = merged(batches)
+        joined = merge_batches(batches)
         data = [join_frames(batch.frames) for batch in joined]
         values = [
             [batch.lease.token for batch in joined],
@@ -285,8 +285,8 @@ class PostgresStore:
             pieces = self._calls.fetch(
                 "SELECT first, checksum, frames FROM {s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
             )
-            frames = reading.checked(lambda: reading.join_pieces(pieces, 0))
-            message_ids = reading.checked(lambda: self._writes.read_message_ids(thread))
+            frames = reading.detect_damage(lambda: reading.join_pieces(pieces, 0))
+            message_ids = reading.detect_damage(lambda: self._writes.read_message_ids(thread))
             in_events = {text for _, ids, _ in message_ids for text in ids}
             state.held[run] = HeldRun(token, in_events, {text for _, _, ids in message_ids for text in ids})
             return frames, self.messages(run.thread), in_events
@@ -320,7 +320,7 @@ class PostgresStore:
                     (values["key"],),
                     repeatable=True,
                 )
-        return reading.checked(
+        return reading.detect_damage(
             lambda: reading.snapshot(thread, rows, raw_ordinal, state.shared_records, state.shared_raw)
         )
 
@@ -328,18 +328,18 @@ class PostgresStore:
         types = ("bytea", "bigint", "integer", "bigint", "double precision")
         values = (thread_digest(run.thread), run.ordinal, after, self._states.get().id, p.FOLLOWED_SECONDS)
         rows = self._calls.fetch(call(self._calls.schema, "follow_run", types), values)
-        return reading.checked(lambda: reading.update(rows))
+        return reading.detect_damage(lambda: reading.update(rows))
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         rows = self._calls.fetch(reading.MESSAGES, (thread_digest(thread),))
-        return reading.checked(lambda: reading.messages(rows))
+        return reading.detect_damage(lambda: reading.messages(rows))
 
     def read_with_messages(self, thread: p.ThreadKey) -> tuple[p.ThreadSnapshot, list[dict[str, Any]]]:
         """Returns what `read` and `messages` return, see `CombiningStore`."""
         state = self._states.get()
         sql = reading.READ + reading.READ_MESSAGES + reading.READ_ORDER
         rows = self._calls.fetch(sql, {"key": thread_digest(thread)})
-        return reading.checked(
+        return reading.detect_damage(
             lambda: reading.snapshot_with_messages(thread, rows, state.shared_records, state.shared_raw)
         )
 
@@ -387,10 +387,10 @@ class PostgresStore:
         return key_page(rows, limit)
 
     def export_thread(self, thread: p.ThreadKey) -> PortableThread | None:
-        from .portable_threads import EXPORT, exported
+        from .portable_threads import EXPORT, to_portable
 
         rows = self._calls.fetch(EXPORT, (thread_digest(thread),))
-        return reading.checked(lambda: exported(thread, rows[0])) if rows else None
+        return reading.detect_damage(lambda: to_portable(thread, rows[0])) if rows else None
 
     def import_thread(self, thread: PortableThread) -> ImportOutcome:
         from .portable_threads import IMPORT_TYPES, STATE, ThreadColumns, parse_state

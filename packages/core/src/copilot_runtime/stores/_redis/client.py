@@ -244,12 +244,12 @@ def _store_error(error: BaseException) -> StoreError:
     elif isinstance(error, errors.OutOfMemoryError):
         message = f"Redis refuses the call (OOM{_EXPLANATIONS['OOM']})"
     elif isinstance(error, errors.ResponseError) and ("user_script" in text or text.startswith("WRONGTYPE")):
-        return _caused(ThreadUnreadable(f"what is stored of the thread is damaged: {text}"), error)
+        return _with_cause(ThreadUnreadable(f"what is stored of the thread is damaged: {text}"), error)
     elif isinstance(error, errors.ResponseError):
         message = f"Redis refuses the call ({type(error).__name__})"
     else:
         message = f"Redis does not answer ({type(error).__name__})"
-    return _caused(StoreError(message), error)
+    return _with_cause(StoreError(message), error)
 
 
 _STATE = re.compile(
@@ -263,7 +263,7 @@ _TOO_LATE = re.compile(r"TOOLATE (\d+)")
 """The script's answer if the caller has given up, with the server's time in microseconds."""
 
 
-def _caused(result: StoreError, error: BaseException) -> StoreError:
+def _with_cause(result: StoreError, error: BaseException) -> StoreError:
     result.__cause__ = error
     return result
 

@@ -112,11 +112,11 @@ class RedisStore:
     # --- writing runs ---
 
     def begin(self, run: p.NewRun) -> p.RunStarted | p.ThreadBusy:
-        started: p.RunStarted | p.ThreadBusy = _raised(self.write_runs([run])[0])
+        started: p.RunStarted | p.ThreadBusy = _raise_if_error(self.write_runs([run])[0])
         return started
 
     def finish(self, lease: p.Lease, frames: Sequence[bytes], completion: p.RunCompletion) -> None:
-        _raised(self.write_runs([p.RunEnd(lease, frames, completion)])[0])
+        _raise_if_error(self.write_runs([p.RunEnd(lease, frames, completion)])[0])
 
     def write_runs(
         self, changes: Sequence[p.NewRun | p.RunEnd]
@@ -165,7 +165,7 @@ class RedisStore:
             return None
         if isinstance(result, Exception):
             raise result
-        with _checked():
+        with _detecting_damage():
             if not result[0]:
                 return p.ThreadBusy(values.active_run(change.thread, result[1:]))
             _, ordinal, token, evicted, is_exceeded, event_messages, input_messages, now = result
@@ -186,7 +186,7 @@ class RedisStore:
         self._totals.refresh_soon(process.client)
         calls = [append_call(shard, of_shard) for shard, of_shard in by_shard.items()]
         for of_shard, result in zip(by_shard.values(), process.client.call_many(calls), strict=True):
-            evicted, is_exceeded, *outcomes = _raised(result)
+            evicted, is_exceeded, *outcomes = _raise_if_error(result)
             for (_, batch), outcome in zip(of_shard, outcomes, strict=True):
                 if outcome in _REFUSALS:
                     refused[batch.lease] = _REFUSALS[outcome]()
@@ -196,7 +196,7 @@ class RedisStore:
     def renew(self, leases: Sequence[p.Lease]) -> None:
         calls = [(shard, "renew", [self._lease, *arguments]) for shard, arguments in self._by_shard(leases).items()]
         for result in self._process.get().client.call_many(calls):
-            _raised(result)
+            _raise_if_error(result)
 
     def poll_signals(self, leases: Sequence[p.Lease]) -> Mapping[p.Lease, p.LeaseSignal]:
         process = self._process.get()
@@ -206,7 +206,7 @@ class RedisStore:
             by_shard.setdefault(self._shards.place(lease.run.thread).shard, []).append(lease)
         calls = [(shard, "poll", self._by_shard(of_shard)[shard]) for shard, of_shard in by_shard.items()]
         for of_shard, result in zip(by_shard.values(), process.client.call_many(calls), strict=True):
-            for lease, code in zip(of_shard, _raised(result), strict=True):
+            for lease, code in zip(of_shard, _raise_if_error(result), strict=True):
                 if code:
                     signals[lease] = _SIGNALS[code]
                     if code == 2:
@@ -221,13 +221,13 @@ class RedisStore:
         )
         if result is None:
             return None
-        with _checked():
+        with _detecting_damage():
             token, run_id, agent_id, started_at, *stored = result
             lease = p.Lease(run, values.text(run_id), int(token))
             process.begun[run] = time.monotonic()
 
             def read() -> tuple[list[bytes], list[dict[str, Any]], frozenset[str]]:
-                with _checked():
+                with _detecting_damage():
                     entries, messages, event_messages = stored
                     return (
                         values.frames_after(entries, 0),
@@ -241,7 +241,7 @@ class RedisStore:
         place = self._shards.place(thread)
         encoded = b"" if run_id is None else values.encode(run_id)
         row = self._call(place.shard, "stop", place.thread, int(run_id is not None), encoded)
-        with _checked():
+        with _detecting_damage():
             return None if row is None else values.active_run(thread, row)
 
     # --- reading ---
@@ -266,7 +266,7 @@ class RedisStore:
         result = self._call(place.shard, "read", place.thread, int(touch), which_raw, int(with_messages))
         if result is None:
             return p.ThreadSnapshot(), []
-        with _checked():
+        with _detecting_damage():
             last_ordinal, live, fields, entries, messages = result
             runs = []
             for ordinal, header, replay in values.stored_runs(fields):
@@ -295,7 +295,7 @@ class RedisStore:
         kind, *rest = self._call(
             place.shard, "follow", place.thread, run.ordinal, after, channel, round(p.FOLLOWED_SECONDS)
         )
-        with _checked():
+        with _detecting_damage():
             if kind == 0:
                 duplicates, is_expired, entries = rest
                 frames = values.frames_after(entries, after)
@@ -325,7 +325,7 @@ class RedisStore:
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         place = self._shards.place(thread)
         stored = self._process.get().client.fetch_list(place.shard, f"m:{place.thread}")
-        with _checked():
+        with _detecting_damage():
             return [values.parse_message(message) for message in stored]
 
     def threads(self, owner: str, query: p.ThreadQuery) -> p.ThreadPage:
@@ -377,7 +377,7 @@ class RedisStore:
 
         place = self._shards.place(thread)
         row = self._call(place.shard, "export", place.thread)
-        with _checked():
+        with _detecting_damage():
             return None if row is None else parse_thread(thread, row)
 
     def import_thread(self, thread: PortableThread) -> ImportOutcome:
@@ -388,7 +388,7 @@ class RedisStore:
         attempted: ImportOutcome | None = None
         for _ in range(MAX_IMPORT_ATTEMPTS):
             row = self._call(place.shard, "state", place.thread)
-            with _checked():
+            with _detecting_damage():
                 version, state = parse_state(row)
             outcome = import_outcome(state, thread)
             if not outcome.is_written:
@@ -451,7 +451,7 @@ class RedisStore:
 
 
 @contextmanager
-def _checked() -> Iterator[None]:
+def _detecting_damage() -> Iterator[None]:
     """Raises ThreadUnreadable where the block cannot make sense of what was stored."""
     try:
         yield
@@ -459,7 +459,7 @@ def _checked() -> Iterator[None]:
         raise p.ThreadUnreadable(f"what is stored of the thread is damaged: {type(error).__name__}: {error}") from error
 
 
-def _raised(result: Any) -> Any:
+def _raise_if_error(result: Any) -> Any:
     """Returns a result; raises it if it is an exception."""
     if isinstance(result, Exception):
         raise result

@@ -114,7 +114,7 @@ def parse_duplicates(value: Any) -> frozenset[int]:
     return frozenset(parse_list(value, int))
 
 
-def merged(batches: Sequence[p.Batch]) -> Collection[p.Batch]:
+def merge_batches(batches: Sequence[p.Batch]) -> Collection[p.Batch]:
     """Returns batches of which no two are of the same run: a statement must not update a row twice."""
     by_lease = {batch.lease.token: batch for batch in batches}
     if len(by_lease) == len(batches):

@@ -65,7 +65,7 @@ class _Thread:
         """Adds those of runs that have ended since the last one."""
         for known, more in zip(self.ids, new, strict=True):
             self.size += _size(more.keys() - known.keys() if known else more)
-        self.ids = _merged(self.ids[0], new[0]), _merged(self.ids[1], new[1])
+        self.ids = _merge(self.ids[0], new[0]), _merge(self.ids[1], new[1])
 
     def drop(self, first: int) -> None:
         """Drops the runs before the first one that is left."""
@@ -77,7 +77,7 @@ class _Thread:
             self.ids, self.first = left, first
 
 
-def _merged(known: dict[str, int], new: dict[str, int]) -> dict[str, int]:
+def _merge(known: dict[str, int], new: dict[str, int]) -> dict[str, int]:
     return {**known, **new} if known and new else new or known
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .. import protocol as p
-from .._sql.encoding import merged
+from .._sql.encoding import merge_batches
 from . import rows
 from .live_appends import LargeRun, LiveAppends
 from .retention import Retention
@@ -33,7 +33,7 @@ class FrameAppends:
         """Appends batches, as `RunStore.append` does."""
         if not batches:
             return {}
-        joined = merged(batches)
+        joined = merge_batches(batches)
         appends = LiveAppends(joined)
         try:
             return self._append(joined, appends)
