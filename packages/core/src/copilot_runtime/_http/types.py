@@ -225,13 +225,13 @@ class Response:
         return fields
 
     def encoded_wire_headers(self) -> list[tuple[bytes, bytes]]:
-        """Returns the same as bytes, as ASGI servers take them. Made once for each object."""
+        """Returns the same as bytes, as ASGI servers take them. With a length, they are made once for each object."""
         encoded = self._encoded
         if encoded is None:
             encoded, length = self.headers.encoded_items(), self._length()
             if length is not None:
                 encoded = (*encoded, (b"content-length", b"%d" % length))
-            _set_encoded(self, encoded)
+                _set_encoded(self, encoded)
         return [*encoded]  # to which middleware may add
 
     def _length(self) -> int | None:
