@@ -795,9 +795,17 @@ async def test_lease_with_a_clock_that_is_set(make: Make, monkeypatch: pytest.Mo
     assert keeper is not None
     await settled(lambda: keeper._active_seconds > 0)
     monkeypatch.setattr(orphans, "REAP_GRACE_SECONDS", 1.0)
+    may_renew, renew = threading.Event(), here.store.renew
+
+    def renew_later(leases: Sequence[Lease]) -> None:
+        assert may_renew.wait(HANG_SECONDS)
+        renew(leases)
+
+    monkeypatch.setattr(here.store, "renew", renew_later)
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + seconds)
     assert is_expired(there)
+    may_renew.set()
     joined = Reader(await there.connect(THREAD, None))
     agent.allow(3)
     assert (await joined.rest())[-1] == FINISHED
