@@ -25,7 +25,7 @@ from copilot_runtime import (
 from copilot_runtime._cli.trusted_hosts import parse_host
 from copilot_runtime._concurrency.driver import run_sync
 from copilot_runtime._events import Cursor, resume_index
-from copilot_runtime._events.compaction import CompactedFrame
+from copilot_runtime._events.compacted_frames import CompactedFrame
 from copilot_runtime._events.content import parts_to_text
 from copilot_runtime._events.cursor import is_lost
 from copilot_runtime._events.surrogates import SurrogateJoiner, ends_with_half, join_surrogates, without_surrogates

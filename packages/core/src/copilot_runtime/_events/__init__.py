@@ -1,7 +1,7 @@
 """AG-UI events: validation, serialisation to frames, and compaction of finished runs."""
 
 from .bursts import pack_frames, pack_pieces, split_packed
-from .compaction import CompactedFrame, CompactedFrames, frames_of
+from .compacted_frames import CompactedFrame, CompactedFrames, frames_of
 from .completion import (
     NO_TERMINAL_EVENT,
     STOPPED,

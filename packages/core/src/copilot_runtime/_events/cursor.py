@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from .compaction import COMPACTED_SUFFIX, CompactedFrame, numbers_of
+from .compacted_frames import COMPACTED_SUFFIX, CompactedFrame, numbers_of
 from .event_appender import FIRST_REAPER_NUMBER
 
 JOINED_SUFFIX = b"j"

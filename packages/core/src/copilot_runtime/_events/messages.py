@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from .compaction import CompactedFrame, frames_of
+from .compacted_frames import CompactedFrame, frames_of
 from .json_patch import CopyBudget, patch_or_restore
 from .sse import Event, decode
 from .surrogates import ends_with_half, join_surrogates

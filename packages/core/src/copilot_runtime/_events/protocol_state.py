@@ -93,7 +93,7 @@ class ProtocolState(Compactor):
     __slots__ = ("calls", "has_run_error", "is_resuming", "phase", "resumed_run", "spans", "steps")
 
     def __init__(self, prefix: bytes = b"") -> None:
-        Compactor.__init__(self, prefix)  # as in `RunRecorder`
+        Compactor.__init__(self, prefix)  # as in `EventAppender`
         self.is_resuming: bool = False
         """Whether the client has responded to interrupts, even if the input does not have its responses any more."""
         self.phase: Phase = NEW

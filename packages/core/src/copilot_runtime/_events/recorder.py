@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-from .compaction import CompactedFrame
+from .compacted_frames import CompactedFrame
 from .completion import RunEnding, closing_events
 from .deltas import DELTA_IDS, DELTA_MODELS, PLAIN_SIZE, DeltaStream
 from .event_appender import FIRST_REAPER_NUMBER, NO_IDS, EventAppender
