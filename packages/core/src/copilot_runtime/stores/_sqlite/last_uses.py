@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from ..protocol import ThreadKey
 from .connections import ConnectionPair
 from .room import StoreConnection
@@ -21,9 +19,9 @@ class LastUses:
         self._unwritten: dict[ThreadKey, float] = {}
         self._in_transaction: dict[ThreadKey, float] = {}
 
-    def note(self, thread: ThreadKey) -> None:
+    def note(self, thread: ThreadKey, now: float) -> None:
         """Notes that a thread is used now."""
-        self._unwritten[thread] = time.time()
+        self._unwritten[thread] = now
         self._connections.write_soon(self._write, self._committed)
 
     def _write(self, db: StoreConnection) -> None:

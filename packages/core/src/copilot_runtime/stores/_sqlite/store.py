@@ -171,7 +171,7 @@ class SqliteStore:
     def read(self, thread: p.ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> p.ThreadSnapshot:
         snapshot = self._read(lambda db: self._snapshots.select(db, thread, raw_ordinal, time.time()))
         if touch and self._retention.tracks_usage and (snapshot.runs or snapshot.live):
-            self._last_uses.note(thread)
+            self._last_uses.note(thread, time.time())
         return snapshot
 
     def follow(self, run: p.RunKey, after: int) -> p.RunUpdate:
