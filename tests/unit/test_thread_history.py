@@ -148,6 +148,21 @@ def test_history_stored_takes_a_message_with_another_role_for_an_edited_one() ->
     assert merge.is_changed
 
 
+def test_history_stored_moves_a_message_that_has_another_role() -> None:
+    sent = [assistant("a1"), {"id": "u1", "role": "system", "content": "hi"}]
+    merge = merge_messages(THREAD, sent)
+    assert interleave(sent, merge.inserted) == sent
+    assert merge.is_changed
+
+
+def test_history_stored_keeps_messages_with_the_same_id_and_role() -> None:
+    stored = [user("u1", "a"), user("u1", "b"), assistant("a1")]
+    for sent in [[], [assistant("a1")], stored]:
+        merge = merge_messages(stored, [*sent, user("u2")])
+        assert interleave([*sent, user("u2")], merge.inserted) == [*stored, user("u2")]
+        assert not merge.is_changed
+
+
 MESSAGES = st.lists(
     st.sampled_from([*THREAD, user("u3"), activity("s1"), activity("s2"), reasoning("r1"), tool("t1", "c1")]),
     unique_by=lambda message: message["id"],

@@ -8,8 +8,7 @@ its edits, and its deletions. A request without any message of the thread adds t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._events import Event
@@ -22,8 +21,8 @@ _OMITTED_ROLES = frozenset(("activity", "reasoning"))
 """What frontends show and may leave out of requests: AG-UI's client never sends activities."""
 
 
-_identity: Callable[[Message], tuple[str, str]] = itemgetter("id", "role")
-"""Returns what tells the messages of a thread from each other: an activity may have the id of another message."""
+Identity = tuple[str, str | None]
+"""What tells the messages of a thread from each other: an activity may have the id of the message it belongs to."""
 
 
 class Merge(NamedTuple):
@@ -48,21 +47,21 @@ def interleave(messages: Sequence[Any], inserted: Mapping[int, Sequence[Any]]) -
 
 def merge_messages(stored: Sequence[Message], sent: Sequence[Message]) -> Merge:
     """Merges the messages of a thread with those of a request."""
-    known = {_identity(message): message for message in stored}
-    stored = list(known.values())
+    known = [_identity(message) for message in stored]
     first_places: dict[str, int] = {}
     for index, message in enumerate(stored):
         first_places.setdefault(message["id"], index)
     sent_places = {_identity(message): index for index, message in enumerate(sent)}
     begin = next((first_places[message["id"]] for message in sent if message["id"] in first_places), len(stored))
     inserted: dict[int, list[Message]] = {}
-    kept = [message for message in stored[:begin] if _identity(message) not in sent_places]
+    kept = [message for message, identity in zip(stored[:begin], known, strict=False) if identity not in sent_places]
     if kept:
         inserted[0] = kept
     for place, message in _omitted(stored, begin, sent, sent_places):
         inserted.setdefault(place, []).append(message)
-    left = {_identity(message): message for message in interleave(sent, inserted) if _identity(message) in known}
-    return Merge(inserted, list(left) != list(known) or any(map(_differs, stored, left.values())))
+    ids = set(known)
+    left = [message for message in interleave(sent, inserted) if _identity(message) in ids]
+    return Merge(inserted, list(map(_identity, left)) != known or any(map(_differs, stored, left)))
 
 
 def complete_history(stored: Sequence[Message], request: RunRequest, started: RunStarted) -> RunRequest:
@@ -97,7 +96,7 @@ def opening_events(request: RunRequest, *, with_messages: bool) -> list[Event]:
 
 
 def _omitted(
-    stored: Sequence[Message], begin: int, sent: Sequence[Message], sent_places: Mapping[tuple[str, str], int]
+    stored: Sequence[Message], begin: int, sent: Sequence[Message], sent_places: Mapping[Identity, int]
 ) -> list[tuple[int, Message]]:
     """Returns the stored messages of kinds that the client does not send, each with its place in the request.
 
@@ -121,6 +120,11 @@ def _omitted(
     if owner is not None:
         found += [(owner + 1, each) for each in waiting]
     return found
+
+
+def _identity(message: Message) -> Identity:
+    role = message.get("role")
+    return message["id"], role if role in _OMITTED_ROLES else None
 
 
 def _differs(stored: Message, sent: Message) -> bool:
