@@ -415,6 +415,30 @@ def test_loop_that_no_longer_runs_when_the_process_exits(tmp_path: Path) -> None
     assert stored_codes(SqliteStore(path)) == ["RUN_INTERRUPTED"]
 
 
+UNREPORTED = """
+import asyncio, sys
+from copilot_runtime._engine.types import EndedRun
+from copilot_runtime.stores import MemoryStore
+from tests.unit.engine_helpers import engine_on
+
+engine = engine_on(MemoryStore())
+loop = asyncio.new_event_loop()
+engine._run_end_notifier.notify_in_background(loop, "run", lambda run: print("ended"), EndedRun.__new__(EndedRun))
+loop.close()
+if sys.argv[1] == "close":
+    engine.close()
+    del engine
+"""
+
+
+@pytest.mark.parametrize("how", ["close", "exit"])
+def test_end_of_a_run_that_a_closed_loop_has_not_reported_is_when_the_process_exits(how: str) -> None:
+    """Although nothing has needed the background loop before."""
+    script = [sys.executable, "-W", "ignore", "-c", UNREPORTED, how]
+    done = subprocess.run(script, check=True, capture_output=True, text=True, timeout=HANG_SECONDS)
+    assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
 @pytest.mark.requirement("LIMIT-01")
 def test_max_runs_are_released_by_runs_whose_loop_was_closed(store: RunStore, agent: Callable[..., Any]) -> None:
     engine = engine_on(store, max_runs=1)

@@ -390,6 +390,7 @@ class Engine:
     def close(self) -> None:
         """Stops this process's runs, and waits for those of the background loop: other loops may not run any more."""
         driver.run_sync(self._runs.end_all_without_loop())
+        self._run_end_notifier.move_from_closed_loops()
         background = loops.running_background_loop()
         for run in self._runs.all():
             if run.loop is not background and not run.loop.is_closed():
@@ -413,6 +414,7 @@ class Engine:
         """Ends the runs of the background loop, and those of a server whose event loop no longer runs."""
         self.async_store.at_exit()
         driver.run_sync(self._runs.end_all_not_running())
+        self._run_end_notifier.move_from_closed_loops()
         background = loops.running_background_loop()
         if background is not None:
             self._shutdown.end_at_exit(lambda loop: loop is background, exiting_since)

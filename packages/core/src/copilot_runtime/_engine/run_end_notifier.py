@@ -72,11 +72,15 @@ class RunEndNotifier:
 
     async def drain(self, of_loop: Callable[[asyncio.AbstractEventLoop], bool], deadline: float) -> None:
         """Waits until no hook runs on some loops any more, or until ``deadline`` on the monotonic clock."""
-        for key, call in list(self._running.items()):
-            if call.loop.is_closed():
-                call.context.run(self._move, key, call)
+        self.move_from_closed_loops()
         keys = [key for key, call in list(self._running.items()) if of_loop(call.loop)]
         await driver.wait_while(lambda: not self._running.keys().isdisjoint(keys), self._waiters.add, deadline)
+
+    def move_from_closed_loops(self) -> None:
+        """Has the background loop make the calls that a loop has not begun, or not ended, when it was closed."""
+        for key, call in list(self._running.items()):
+            if call.loop.is_closed():
+                loops.run_in_context(call.context, self._move, key, call)
 
     def after_fork(self) -> None:
         """Forgets the parent process's calls."""
