@@ -306,6 +306,63 @@ const SCENARIOS = {
     await tab.log.getByRole("heading", { name: "default" }).waitFor();
   },
 
+  // The page asks for the list every few seconds, whatever the user is doing with it.
+  async "list-of-threads-is-renewed-in-place"(tab) {
+    let answer;
+    await tab.page.route("**/threads?*", (route) => route.fulfill(answer));
+    const list = (...names) => {
+      const threads = names.map((name) => ({ id: name, agentId: "default", name, archived: false, updatedAt: "2020-01-01T00:00:00Z" }));
+      answer = { json: { threads, nextCursor: "more" } };
+    };
+    const shown = tab.page.locator("#threads");
+    const renew = async (...names) => {
+      list(...names);
+      await tab.page.evaluate(() => dispatchEvent(new Event("focus")));
+      await tab.page.waitForFunction((text) => [...document.querySelectorAll("#threads .name")].map(({ textContent }) => textContent).join() === text, names.join());
+    };
+    list("one", "two", "three");
+    await tab.open(DEMO);
+    await tab.thread("three").waitFor();
+    const opener = tab.page.getByRole("button", { name: "Actions for two", exact: true });
+    for (const each of [tab.thread("two"), opener, tab.button("Show more")]) {
+      const node = await each.elementHandle();
+      await node.focus();
+      const keepsFocus = async (words) => isTrue(await node.evaluate((self) => self === document.activeElement), `the focus stays: ${words}`);
+      await renew("new", "one", "two");
+      await keepsFocus("others come and go");
+      await renew("two", "three", "new");
+      await keepsFocus("its thread becomes the first");
+      await renew("three", "one", "new", "two");
+      await keepsFocus("its thread becomes the last");
+    }
+
+    await tab.thread("two").locator(".name").selectText();
+    await renew("three", "new", "two");
+    equal(await tab.page.evaluate(() => String(getSelection())), "two");
+
+    await tab.thread("two").evaluate((link) => link.addEventListener("click", (event) => (event.preventDefault(), (link.rel = "clicked"))));
+    await tab.thread("two").hover();
+    await tab.page.mouse.down();
+    await renew("three", "newer", "two");
+    await tab.page.mouse.up();
+    equal(await tab.thread("two").getAttribute("rel"), "clicked");
+
+    const node = await opener.elementHandle();
+    await node.press("Enter");
+    answer = { status: 500, json: { error: "broken" } };
+    for (let requests = 0; requests < 2; requests += 1) await tab.page.waitForRequest("**/threads?*"); // the first one is over then
+    await tab.page.keyboard.press("Escape");
+    isTrue(await node.evaluate((self) => self === document.activeElement), "the focus returns from the menu");
+
+    const many = Array.from({ length: 50 }, (_, index) => `thread ${index}`);
+    await renew(...many);
+    await tab.thread(/^thread 0/).focus();
+    const end = await shown.evaluate((self) => ((self.scrollTop = self.scrollHeight), self.scrollTop));
+    await renew(...many.with(-1, "renamed"));
+    equal(await shown.evaluate((self) => self.scrollTop), end);
+    tab.errors = tab.errors.filter((text) => !text.includes("500"));
+  },
+
   async "running-thread-is-listed"(tab) {
     await tab.open(DEMO);
     await tab.ask("long", "count in the background");

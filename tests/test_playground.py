@@ -91,6 +91,7 @@ SCENARIOS = (
     "transcribes-speech",
     "stop-is-shown-after-a-reload",
     "threads-are-renamed-archived-and-deleted",
+    "list-of-threads-is-renewed-in-place",
     "running-thread-is-listed",
     "second-tab-joins-live",
     "no-message-is-sent-before-the-thread-is-loaded",

@@ -78,6 +78,24 @@ export function setText(node, text) {
   }
 }
 
+// Makes these the children of a node, in this order. Moving one would take its focus away, and break off a selection or a
+// click: what is in its place is left there, and what has the focus is not moved in any case.
+export function arrange(parent, children) {
+  const kept = new Set(children);
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
+  const focused = children.find((child) => child.contains(document.activeElement));
+  let place = parent.firstElementChild;
+  for (const child of children) {
+    while (child === focused && child !== place) {
+      const other = place;
+      place = place.nextElementSibling;
+      parent.append(other);
+    }
+    if (child === place) place = place.nextElementSibling;
+    else parent.insertBefore(child, place);
+  }
+}
+
 export const byId = (id) => document.getElementById(id);
 
 // Calls a function once in the next frame, however often it is asked for until then.

@@ -1,8 +1,9 @@
 // The list of threads, and what may be done with them.
 
-import { button, byId, h, icon, iconButton } from "./dom.js";
+import { arrange, button, byId, h, icon } from "./dom.js";
 import { plainText } from "./conversation.js";
 import { inBrowser, recall, remember } from "./storage.js";
+import { ThreadRow } from "./thread_row.js";
 
 const POLL_MILLISECONDS = 2000;
 const NAMING_MILLISECONDS = 2500;
@@ -12,6 +13,8 @@ const REMEMBERED = 300;
 // `actions` has current(), address(threadId, agentId), deleted(threadId) and fail(text).
 export class Threads {
   #list = byId("threads");
+  #rows = new Map(); // of the listed threads
+  #more = h("li", {}, button("Show more", () => this.#showMore(), { class: "wide" }));
   #menu = byId("thread-menu");
   #running = new Map(); // those with a run that this page has started or joined, and whose end it has not seen
   #updated = new Map(); // when the listed threads were updated
@@ -85,10 +88,7 @@ export class Threads {
 
   // Marks the thread that is shown now.
   mark(threadId) {
-    for (const link of this.#list.querySelectorAll("a")) {
-      if (link.dataset.thread === threadId) link.setAttribute("aria-current", "true");
-      else link.removeAttribute("aria-current");
-    }
+    for (const [id, row] of this.#rows) row.mark(id === threadId);
   }
 
   // The runtime may be about to name the thread (thread_names). Until then, or where it does not, this browser shows
@@ -109,51 +109,47 @@ export class Threads {
   }
 
   #showHint(text) {
-    this.#list.replaceChildren(h("li", { class: "hint" }, text));
+    this.#fill([h("li", { class: "hint" }, text)]);
   }
 
   #show(threads, nextCursor) {
-    if (this.#list.contains(document.activeElement?.closest("form"))) return; // a name is being written
-    // The menu belongs to a row, and returns the focus to it.
-    if (this.#menu.matches(":popover-open")) return this.refreshIn(POLL_MILLISECONDS);
-    const focused = this.#list.contains(document.activeElement) ? document.activeElement : null;
-    const focusKey = focused?.dataset.key;
-    const rows = threads.map((thread) => this.#row(thread));
-    if (rows.length === 0) return this.#showHint("No threads yet.");
-    if (nextCursor) rows.push(h("li", {}, button("Show more", () => this.#more(), { class: "wide" })));
-    this.#list.replaceChildren(...rows);
-    if (focusKey) this.#list.querySelector(`[data-key="${CSS.escape(focusKey)}"]`)?.focus();
+    this.#rows = new Map(threads.map((thread) => [thread.id, this.#row(thread)]));
+    if (threads.length === 0) return this.#showHint("No threads yet.");
+    const nodes = [...this.#rows.values()].map(({ node }) => node);
+    this.#fill(nextCursor ? [...nodes, this.#more] : nodes);
   }
 
-  #more() {
+  // Leaves the list as it is while the menu stands beside a row, or a name is written in one.
+  #fill(nodes) {
+    const isInUse = this.#menu.matches(":popover-open") || this.#list.contains(document.activeElement?.closest("form"));
+    if (isInUse) this.refreshIn(POLL_MILLISECONDS);
+    else arrange(this.#list, nodes);
+  }
+
+  #showMore() {
     this.#limit = Math.min(this.#limit + PAGE_SIZE, 1000);
     this.refresh();
   }
 
   #row(thread) {
-    const { id, agentId, name, archived, updatedAt } = thread;
+    const { id, agentId, name, updatedAt } = thread;
+    const row = this.#rows.get(id) ?? new ThreadRow((self) => this.#openMenu(self));
     const isRunning = this.#running.has(id);
-    const title = name || this.#firstMessages.get(id) || `Thread ${id.slice(0, 8)}`;
-    const when = isRunning ? "running" : ago(updatedAt);
-    const details = [agentId, when, archived ? "archived" : null].filter(Boolean).join(" · ");
-    const link = h(
-      "a",
-      { href: this.actions.address(id, agentId), title, "data-thread": id, "data-key": `link ${id}` },
-      h("span", { class: "name" }, title),
-      h("small", {}, details),
-    );
-    const row = h("li", { class: isRunning ? "running" : "" }, link);
-    if (id === this.actions.current()?.threadId) link.setAttribute("aria-current", "true");
-    if (!this.access.mutations || updatedAt === undefined) return row;
-    const open = iconButton("more", `Actions for ${title}`, () => this.#openMenu(open, row, thread), { "data-key": `menu ${id}` });
-    open.setAttribute("aria-haspopup", "menu");
-    open.setAttribute("aria-expanded", "false");
-    row.append(open);
+    row.update({
+      thread,
+      title: name || this.#firstMessages.get(id) || `Thread ${id.slice(0, 8)}`,
+      when: isRunning ? "running" : ago(updatedAt),
+      address: this.actions.address(id, agentId),
+      isRunning,
+      isCurrent: id === this.actions.current()?.threadId,
+      mayChange: Boolean(this.access.mutations) && updatedAt !== undefined,
+    });
     return row;
   }
 
-  #openMenu(opener, row, thread) {
+  #openMenu(row) {
     if (this.#menu.matches(":popover-open")) return this.#menu.hidePopover();
+    const { opener, thread } = row;
     const { id, archived } = thread;
     const path = `/threads/${encodeURIComponent(id)}`;
     const item = (name, label, action) => {
@@ -201,23 +197,10 @@ export class Threads {
   }
 
   #rename(row, thread) {
-    const input = h("input", { value: thread.name ?? "", maxLength: 200, "aria-label": "Name of the thread" });
-    const form = h("form", { class: "rename" }, input);
-    let isOver = false;
-    const finish = (save) => {
-      if (isOver) return;
-      isOver = true;
-      const name = input.value.trim();
-      form.remove();
-      if (save && name !== "" && name !== thread.name) this.#do(this.#patch(thread, { name }));
+    row.editName(thread.name ?? "", (name) => {
+      if (name && name !== thread.name) this.#do(this.#patch(thread, { name }));
       else this.refresh();
-    };
-    form.addEventListener("submit", (event) => (event.preventDefault(), finish(true)));
-    input.addEventListener("keydown", (event) => event.key === "Escape" && finish(false));
-    input.addEventListener("blur", () => finish(true));
-    row.replaceChildren(form);
-    input.focus();
-    input.select();
+    });
   }
 
   async #delete(thread, path) {
