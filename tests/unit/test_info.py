@@ -215,6 +215,17 @@ def test_info_at_once_is_what_the_handler_responds_after_a_change(name: str) -> 
         assert (at_once == first) == (name == "dict")
 
 
+def test_info_at_once_shows_agents_that_are_added_behind_a_view() -> None:
+    agents = {"a": DescribedAgent()}
+    runtime = CopilotRuntime(agents=agents, single_user=True)
+    runtime.agents = MappingProxyType(agents)
+    handler = create_copilot_runtime_handler(runtime=runtime)
+    first = handler.respond_at_once("GET", "/info", "")
+    agents["b"] = DescribedAgent()
+    second = handler.respond_at_once("GET", "/info", "")
+    assert first != second == run_sync(handler(Request(method="GET", path="/info")))
+
+
 @pytest.mark.parametrize(
     ("target", "options"),
     [

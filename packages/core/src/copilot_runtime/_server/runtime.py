@@ -122,6 +122,8 @@ class CopilotRuntime:
     """
 
     agents: agents_types.Agents
+    initial_agents: agents_types.Agents
+    """Those that it was created with: if they are a mapping, it is a copy that nothing can change."""
     middleware: Sequence[Layer]
     history: Literal["client", "stored"]
     a2ui: a2ui_options.A2UI | None
@@ -219,7 +221,7 @@ class CopilotRuntime:
             raise TypeError(
                 f"input_limits={input_limits!r}: must be an InputLimits, such as InputLimits(max_messages=500)"
             )
-        self.agents = _validate_agents(agents)
+        self.agents = self.initial_agents = _validate_agents(agents)
         self.middleware = parse_layers("middleware", middleware)
         self.history = history
         self.a2ui = validate_a2ui(a2ui, self.agents)

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping
 from itertools import repeat
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -74,8 +73,8 @@ _settings = attrgetter("transcription_service", "a2ui", "has_open_generative_ui"
 class InfoAtOnce:
     """Responds as `info` does, unless something has to be waited for, or the agents depend on the request.
 
-    An agent may change its description at any time, so all that is shown is looked at each time: without a step of
-    Python for each agent, since nothing else of the request depends on how many there are.
+    An agent may change its description at any time, so all that is shown but its class is looked at each time: without
+    a step of Python for each agent, since nothing else of the request depends on how many there are.
 
     Args:
         runtime: the runtime that it is about.
@@ -109,7 +108,7 @@ class InfoAtOnce:
 
 def _look_at(runtime: CopilotRuntime, agents: Mapping[str, Any]) -> _KeptInfo | None:
     """Returns the response to keep; None if agents have capabilities, which may change within, or others may come."""
-    if type(agents) is not MappingProxyType:  # as the application has set it
+    if agents is not runtime.initial_agents:  # the application has set others, and may add to them
         return None
     settings, names = _settings(runtime), _MEMBERS * len(agents)
     owners = tuple(agent for agent in agents.values() for _ in _MEMBERS)
