@@ -29,7 +29,7 @@ from copilot_runtime.stores import (
 from copilot_runtime.stores import (
     _memory as memory,
 )
-from copilot_runtime.stores._sqlite import last_uses, retention, run_follower, run_writes, schema
+from copilot_runtime.stores._sqlite import retention, run_follower, run_writes, schema
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores.protocol import (
     RAW_RETENTION_SECONDS,
@@ -74,7 +74,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 @pytest.fixture
 def disk_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(0.001)
-    for module in (last_uses, run_follower, run_writes, sqlite):
+    for module in (run_follower, run_writes, sqlite):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
