@@ -28,7 +28,8 @@ from copilot_runtime._engine.run_log import MAX_CHUNK_BYTES, MAX_CHUNK_PIECES, R
 from copilot_runtime._engine.run_reader import RunReader
 from copilot_runtime._engine.subscribers import KeepAlive
 from copilot_runtime._events import KEEP_ALIVE, Burst
-from copilot_runtime._http.stream_iterators import AsyncStreamIterator, SyncStreamIterator
+from copilot_runtime._http import stream_iterators
+from copilot_runtime._http.stream_iterators import AsyncStreamIterator, SyncStreamIterator, wait_for_start
 
 HANG_SECONDS = 30.0
 
@@ -951,6 +952,24 @@ def test_send_timeout_seconds_of_a_write_without_progress(life: Life) -> None:
     for _ in range(10):
         other.tick(4)
     assert other not in life.gone, "nothing could end the write, so its worker thread is still in use"
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_headers_of_what_is_starting_are_sent_in_time(
+    life: Life, monkeypatch: pytest.MonkeyPatch, is_cut: bool
+) -> None:
+    """Also those that need not wait, since there is something to send."""
+    monkeypatch.setattr(stream_iterators, "HEADERS_SECONDS", 0.001)
+    aborted: list[None] = []
+    log = log_of()
+    log.is_starting = True
+    reader = life.reader(log)
+    if is_cut:
+        reader.cut()
+    in_task(lambda: wait_for_start(reader))
+    reader.on_stalled(lambda: aborted.append(None))
+    reader.tick(0)
+    assert aborted
 
 
 def test_reader_that_has_sent_since_the_timer_looked_is_not_counted_on(life: Life) -> None:

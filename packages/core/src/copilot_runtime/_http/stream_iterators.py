@@ -48,7 +48,7 @@ async def wait_for_start(source: StreamSource) -> None:
             await started
         finally:
             timer.cancel()
-        source.mark_sending()  # as if it had not waited: the next to be waited for is the server
+    source.mark_sending()  # as if it had not waited: the next to be waited for is the server
 
 
 class SyncStreamIterator:
