@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import pytest
+
 from copilot_runtime._engine.endings import LOST
 from copilot_runtime._engine.reaper import reap
 from copilot_runtime.stores import MemoryStore, RunStore
 from copilot_runtime.stores._memory_threads import _DUPLICATE_BYTES, frames_size
-from copilot_runtime.stores.protocol import Lease, ThreadKey, ThreadSnapshot
+from copilot_runtime.stores.protocol import Lease, LeaseSignal, ThreadKey, ThreadSnapshot, ThreadUnreadable
 from copilot_runtime.testing._factories import (
     ADA,
     T1,
@@ -38,6 +40,14 @@ def check_lost_run_is_ended(store: RunStore, lease: Lease) -> None:
     assert ended is not None
     assert (ended.thread_id, ended.run_id, ended.outcome) == (T1.thread_id, "r", "failed")
     assert store.request_stop(T1, None) is None
+
+
+def check_run_stays_with_its_process(store: RunStore, lease: Lease) -> None:
+    """Fails unless a run that is alive stays as it is when it is to be taken over, since something is damaged."""
+    with pytest.raises(ThreadUnreadable):
+        reap(store, lease.run, LOST, force=True)
+    assert store.poll_signals([lease]).get(lease) is not LeaseSignal.LOST
+    store.renew([lease])
 
 
 class Clock:

@@ -17,7 +17,7 @@ from copilot_runtime.testing import TestClient
 from copilot_runtime.testing._factories import append_one, begin, message_events, record_run, store_run
 
 from .postgres_helpers import Stores
-from .store_helpers import check_lost_run_is_ended, lose_run
+from .store_helpers import check_lost_run_is_ended, check_run_stays_with_its_process, lose_run
 from .test_damaged_rows import ENDED, LOST, OTHER, agent, responses
 
 pytestmark = pytest.mark.requirement("STORE-11")
@@ -130,6 +130,7 @@ def test_damaged_rows_are_recognised_and_concern_one_thread(stores: Stores, stat
         lambda: store.read(ENDED),
         lambda: store.messages(ENDED),
         lambda: store.follow(lease.run, 0),
+        lambda: store.claim(lease.run, force=True),
         lambda: begin(store, ENDED),
         lambda: store.read(
             ENDED,
@@ -162,3 +163,18 @@ def test_lost_run_of_a_damaged_thread_is_ended(stores: Stores, damage: str) -> N
     stores.execute("UPDATE live SET expires_at = to_timestamp(1)")
     stores.execute(f"UPDATE {damage}")
     check_lost_run_is_ended(store, lease)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "runs SET event_messages = '{x'",
+        "messages SET message = 'x'",
+        "frames SET frames = substr(frames, 1, length(frames) - 9)",
+    ],
+)
+def test_run_of_a_damaged_thread_is_not_taken_from_its_process(stores: Stores, damage: str) -> None:
+    store = stores.open()
+    lease = lose_run(store)
+    stores.execute(f"UPDATE {damage}")
+    check_run_stays_with_its_process(store, lease)

@@ -52,7 +52,7 @@ from copilot_runtime.testing._factories import (
 
 from ..servers import free_port
 from ..services.redis import RedisServer, new_prefix, redis_url, run_redis, run_sentinel, wait_until
-from .store_helpers import check_fork, check_lost_run_is_ended, lose_run, read_raw
+from .store_helpers import check_fork, check_lost_run_is_ended, check_run_stays_with_its_process, lose_run, read_raw
 
 pytestmark = pytest.mark.requirement("REDIS-01")
 
@@ -700,6 +700,21 @@ def test_redis_lost_run_of_a_damaged_thread_is_ended(kind: str, store: RedisStor
         assert client.delete(name)
         client.set(name, "something else")
     check_lost_run_is_ended(store, lease)
+
+
+@pytest.mark.parametrize("kind", [*"rmei", "frames", "a message", "a frame"])
+def test_redis_run_of_a_damaged_thread_is_not_taken_from_its_process(kind: str, store: RedisStore) -> None:
+    lease = lose_run(store)
+    client, frames = client_of(store), f"{key(store, 'f', T1)}:{lease.run.ordinal}"
+    if kind == "a message":
+        client.lset(key(store, "m", T1), 0, "x")
+    elif kind == "a frame":
+        client.lset(frames, 0, "x")
+    else:
+        name = frames if kind == "frames" else key(store, kind, T1)
+        assert client.delete(name)
+        client.set(name, "something else")
+    check_run_stays_with_its_process(store, lease)
 
 
 def test_redis_finish_of_a_thread_that_is_damaged_changes_nothing(store: RedisStore) -> None:

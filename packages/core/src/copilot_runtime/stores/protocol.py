@@ -439,7 +439,8 @@ class RunStore(Protocol):
     def claim(self, run: RunKey, *, force: bool = False) -> ClaimedRun | None:
         """Takes an active run over from its process, which loses its lease.
 
-        Returns None if there is no such active run, or if its lease has not expired and ``force`` is false.
+        Returns None if there is no such active run, or if its lease has not expired and ``force`` is false. With
+        ``force``, its process may be alive: raises ThreadUnreadable, and changes nothing, if something is damaged.
         """
 
     def read(self, thread: ThreadKey, *, touch: bool = False, raw_ordinal: int | None = None) -> ThreadSnapshot:

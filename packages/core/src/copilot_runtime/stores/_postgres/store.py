@@ -275,6 +275,10 @@ class PostgresStore:
 
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         state, key = self._states.get(), thread_digest(run.thread)
+        if force:
+            sql = "SELECT thread, frames_id FROM {s}.live WHERE key = %b AND ordinal = %b"
+            for thread, frames_id in self._calls.fetch(sql, (key, run.ordinal)):
+                self._read_stored(run.thread, thread, frames_id)
         types = ("bytea", "bigint", "boolean", "bigint", "double precision")
         rows = self._calls.call("claim_run", types, (key, run.ordinal, force, state.id, self._lease_seconds))
         if not rows:
@@ -282,14 +286,9 @@ class PostgresStore:
         [(thread, token, run_id, agent_id, started_at, frames_id)] = rows
 
         def read() -> tuple[list[bytes], list[dict[str, Any]], set[str]]:
-            pieces = self._calls.fetch(
-                "SELECT first, checksum, frames FROM {s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
-            )
-            frames = reading.detect_damage(lambda: reading.join_pieces(pieces, 0))
-            message_ids = reading.detect_damage(lambda: self._writes.read_message_ids(thread))
-            in_events = {text for _, ids, _ in message_ids for text in ids}
-            state.held[run] = HeldRun(token, in_events, {text for _, _, ids in message_ids for text in ids})
-            return frames, self.messages(run.thread), in_events
+            frames, messages, in_events, in_inputs = self._read_stored(run.thread, thread, frames_id)
+            state.held[run] = HeldRun(token, in_events, in_inputs)
+            return frames, messages, in_events
 
         lease = p.Lease(run, decode_text(run_id), token)
         return p.ClaimedRun.from_stored(lease, decode_text(agent_id), started_at, read)
@@ -329,6 +328,19 @@ class PostgresStore:
         values = (thread_digest(run.thread), run.ordinal, after, self._states.get().id, p.FOLLOWED_SECONDS)
         rows = self._calls.fetch(call(self._calls.schema, "follow_run", types), values)
         return reading.detect_damage(lambda: reading.update(rows))
+
+    def _read_stored(
+        self, key: p.ThreadKey, thread: int, frames_id: int
+    ) -> tuple[list[bytes], list[dict[str, Any]], set[str], set[str]]:
+        """Returns the frames of an active run, and its thread's messages, with the ids of its events and inputs."""
+        pieces = self._calls.fetch(
+            "SELECT first, checksum, frames FROM {s}.frames WHERE frames_id = %b ORDER BY first", (frames_id,)
+        )
+        frames = reading.detect_damage(lambda: reading.join_pieces(pieces, 0))
+        ids = reading.detect_damage(lambda: self._writes.read_message_ids(thread))
+        in_events = {text for _, of_events, _ in ids for text in of_events}
+        in_inputs = {text for _, _, of_inputs in ids for text in of_inputs}
+        return frames, self.messages(key), in_events, in_inputs
 
     def messages(self, thread: p.ThreadKey) -> list[dict[str, Any]]:
         rows = self._calls.fetch(reading.MESSAGES, (thread_digest(thread),))

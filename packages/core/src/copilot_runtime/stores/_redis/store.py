@@ -216,6 +216,9 @@ class RedisStore:
     def claim(self, run: p.RunKey, *, force: bool = False) -> p.ClaimedRun | None:
         process = self._process.get()
         place = self._shards.place(run.thread)
+        if force:  # what only this side can find damaged
+            self.follow(run, 0)
+            self.messages(run.thread)
         result = self._call(
             place.shard, "claim", place.thread, run.ordinal, int(force), self._lease, random_digits(), process.channel
         )

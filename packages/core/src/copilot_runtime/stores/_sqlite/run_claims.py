@@ -25,7 +25,7 @@ _COUNTS = ", ".join(
 def claim_run(db: Db, run: p.RunKey, now: float, lease_seconds: float, *, force: bool) -> p.ClaimedRun | None:
     """Gives an active run a new lease, and returns None if there is no such run, or its lease has not expired.
 
-    With ``force``, it does so whether or not the lease has expired.
+    With ``force``, it does so whether or not the lease has expired, but raises ThreadUnreadable where rows are damaged.
     """
     row = db.execute(
         "SELECT live.thread, live.run_id, live.agent_id, started_at, expires_at, lease_seconds"
@@ -49,6 +49,8 @@ def claim_run(db: Db, run: p.RunKey, now: float, lease_seconds: float, *, force:
     read = partial(rows.checked(partial(_select_stored, thread=thread)), db)
     claimed = p.ClaimedRun.from_stored(lease, text(agent_id), seconds(started_at), read)
     if claimed.damage is not None:
+        if force:
+            raise claimed.damage
         # No less damaged, but the end of the run reads the row, which it cannot with a text that is none.
         db.execute("UPDATE threads SET recent_ids = CAST(recent_ids AS BLOB) WHERE id = ?", (thread,))
     return claimed

@@ -257,17 +257,19 @@ local function stored_of(thread, ordinal)
         redis.call('ZRANGE', key('e', thread), 0, -1)}
 end
 
--- Returns the new token and the run, and what `stored_of` returns if that does not fail.
+-- Returns the new token and the run, and what `stored_of` returns if that does not fail. Where it does, nothing is
+-- changed with force.
 function operations.claim(thread, ordinal, force, lease, random, holder)
     local name = key('l', thread)
     local live_ordinal, run, agent, started, expires, old_lease =
         fields(name, 'ordinal', 'run', 'agent', 'started', 'expires', 'lease')
     if live_ordinal ~= ordinal or not (force == '1' or has_expired(expires, old_lease)) then return false end
+    local stored = force == '1' and stored_of(thread, ordinal) or if_intact(stored_of, thread, ordinal) or {}
     use_full_memory()
     local token = next_token(thread, random)
     wake_all(thread)
     redis.call('HSET', name, 'token', token, 'expires', NOW + lease, 'lease', lease, 'holder', holder)
-    return {token, run, agent, started, unpack(if_intact(stored_of, thread, ordinal) or {})}
+    return {token, run, agent, started, unpack(stored)}
 end
 
 function operations.stop(thread, has_id, run)
