@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from copilot_runtime._concurrency import loops
 from copilot_runtime._concurrency.worker_pools import WorkerPool
 from copilot_runtime._engine import Engine, run_end_notifier
 from copilot_runtime._engine.base_reader import ReaderCallbacks
@@ -413,6 +414,20 @@ def test_loop_that_no_longer_runs_when_the_process_exits(tmp_path: Path) -> None
     assert printed.startswith("200 ")
     assert printed.endswith("ended failed\n")
     assert stored_codes(SqliteStore(path)) == ["RUN_INTERRUPTED"]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_shutdown_goes_on_although_no_thread_can_be_started_for_the_end_of_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    engine, loop = engine_on(MemoryStore()), asyncio.new_event_loop()
+    engine._run_end_notifier.notify_in_background(loop, "run", print, EndedRun.__new__(EndedRun))
+    loop.close()
+    monkeypatch.setattr(loops, "background_loop", refuse)
+    asyncio.run(engine.shutdown())
 
 
 UNREPORTED = """

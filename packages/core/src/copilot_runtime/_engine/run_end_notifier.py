@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections.abc import Callable
@@ -80,7 +81,8 @@ class RunEndNotifier:
         """Has the background loop make the calls that a loop has not begun, or not ended, when it was closed."""
         for key, call in list(self._running.items()):
             if call.loop.is_closed():
-                loops.run_in_context(call.context, self._move, key, call)
+                with contextlib.suppress(RuntimeError):  # no thread can be started
+                    loops.run_in_context(call.context, self._move, key, call)
 
     def after_fork(self) -> None:
         """Forgets the parent process's calls."""
