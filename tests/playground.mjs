@@ -495,6 +495,36 @@ const SCENARIOS = {
     await copied(tab, "-H 'authorization: Bearer s3cret'");
   },
 
+  // Deltas come often, and so do requests that fail while the runtime is away.
+  async "timeline-keeps-what-is-open"(tab) {
+    await tab.open(DEMO);
+    await tab.ask("long", "count slowly");
+    const text = tab.page.locator(".event.text", { hasText: "TEXT_MESSAGE_CONTENT ×" });
+    await text.locator(".row").click();
+    const copy = await tab.button("Copy JSON").elementHandle();
+    await copy.focus();
+    const keepsFocus = async (words) => isTrue(await copy.evaluate((self) => self === document.activeElement), `the focus stays: ${words}`);
+    const lines = await text.locator("pre").textContent();
+    await tab.page.waitForFunction((before) => document.querySelector(".event.text pre").textContent.length > before, lines.length);
+    await keepsFocus("another delta");
+    await tab.button("Stop").click();
+    await tab.says("Stopped.");
+    await tab.idle();
+
+    await tab.page.getByRole("checkbox", { name: "Join deltas" }).uncheck();
+    await tab.page.locator(".event .row").first().click();
+    const row = await tab.page.locator(".event .row").first().elementHandle();
+    await tab.page.route("**/threads?*", (route) => route.abort());
+    const scroller = tab.page.locator(":has(> #events)");
+    await scroller.evaluate((self) => (self.scrollTop = 0));
+    await tab.page.evaluate(() => dispatchEvent(new Event("focus")));
+    await tab.page.locator(".event.failed", { hasText: "GET threads" }).first().waitFor();
+    isTrue(await row.evaluate((self) => self === document.activeElement), "the focus stays: a failure");
+    equal(await row.getAttribute("aria-expanded"), "true");
+    equal(await scroller.evaluate((self) => self.scrollTop), 0);
+    tab.errors = tab.errors.filter((text) => !text.includes("ERR_FAILED"));
+  },
+
   async "keyboard-alone"(tab) {
     await tab.open(DEMO);
     const { keyboard } = tab.page;

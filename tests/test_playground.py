@@ -98,6 +98,7 @@ SCENARIOS = (
     "cut-connection-is-resumed",
     "failure-names-the-terminal",
     "timeline-is-filtered-and-copied",
+    "timeline-keeps-what-is-open",
     "keyboard-alone",
     "tools-context-and-props-are-sent",
     "accessible-wide",

@@ -1,6 +1,6 @@
 // Every request and every AG-UI event, with its time, size and JSON.
 
-import { button, byId, copyFrom, formatBytes, h, oncePerFrame } from "./dom.js";
+import { button, byId, copyFrom, formatBytes, h, oncePerFrame, setText } from "./dom.js";
 import { toCurl } from "./transport.js";
 
 const MAX_ENTRIES = 5000;
@@ -81,8 +81,7 @@ export class Timeline {
   addRequest(record) {
     const known = this.#entries.findLast((entry) => entry.record === record);
     if (known) {
-      if (record.failure) known.group = "http";
-      if (record.failure && !known.update) this.#redraw();
+      if (record.failure && known.group === "poll") this.#showFailedPoll(known);
       return known.update?.();
     }
     const isPoll = record.isPoll || (record.name === "threads" && record.method === "GET");
@@ -104,6 +103,16 @@ export class Timeline {
       stats.last = at - record.at;
     }
     this.#add({ group, type: String(event.type), event, id, data, bytes, at, elapsed: at - record.at });
+  }
+
+  // As if it came only now: drawing all rows again would close those that are open.
+  #showFailedPoll(entry) {
+    entry.group = "http";
+    if (entry.update || this.#waiting.includes(entry)) return;
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
+    this.#entries.push(entry);
+    this.#waiting.push(entry);
+    this.#draw();
   }
 
   #add(entry) {
@@ -251,6 +260,7 @@ class EventRow extends Row {
   #entries = [];
   #bytes = 0;
   #text = "";
+  #json = null; // the node, once the row has been opened
 
   constructor(group, key) {
     super(group);
@@ -274,9 +284,7 @@ class EventRow extends Row {
   }
 
   drawDetail() {
-    const first = this.#entries[0];
-    const facts = [`${new Date(performance.timeOrigin + first.at).toISOString()}`, first.id === null ? "no id" : `id ${first.id}`];
-    const copy = button("Copy JSON", () => copyFrom(copy, this.#entries.map(({ data }) => data).join("\n")));
+    this.#json ??= this.#addJson();
     const texts = this.#entries.slice(0, MAX_LINES).map(({ event, elapsed, bytes }) => {
       return this.#entries.length === 1
         ? JSON.stringify(event, null, 2)
@@ -284,8 +292,16 @@ class EventRow extends Row {
     });
     const left = this.#entries.length - texts.length;
     if (left > 0) texts.push(`… ${left} more, which “Copy JSON” has`);
-    const json = h("pre", { tabindex: 0, "aria-label": "JSON" }, texts.join("\n"));
-    this.detail.replaceChildren(h("div", { class: "facts" }, h("span", {}, facts.join(" · ")), copy), json);
+    setText(this.#json, texts.join("\n"));
+  }
+
+  #addJson() {
+    const first = this.#entries[0];
+    const facts = [`${new Date(performance.timeOrigin + first.at).toISOString()}`, first.id === null ? "no id" : `id ${first.id}`];
+    const copy = button("Copy JSON", () => copyFrom(copy, this.#entries.map(({ data }) => data).join("\n")));
+    const json = h("pre", { tabindex: 0, "aria-label": "JSON" });
+    this.detail.append(h("div", { class: "facts" }, h("span", {}, facts.join(" · ")), copy), json);
+    return json;
   }
 }
 
