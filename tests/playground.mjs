@@ -294,6 +294,8 @@ const SCENARIOS = {
     await tab.page.getByRole("textbox", { name: "Name of the thread" }).fill("Renamed here");
     await tab.page.keyboard.press("Enter");
     await tab.thread("Renamed here").waitFor();
+    const opener = tab.page.getByRole("button", { name: "Actions for Renamed here", exact: true });
+    isTrue(await opener.evaluate((self) => self === document.activeElement), "the focus returns from the name");
     await tab.inThreadMenu("Renamed here", "Archive");
     await tab.thread("Renamed here").waitFor({ state: "detached" });
     await tab.page.getByRole("checkbox", { name: "Show archived" }).check();

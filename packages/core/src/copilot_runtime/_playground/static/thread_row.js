@@ -40,7 +40,9 @@ export class ThreadRow {
     const end = (written) => {
       if (isOver) return;
       isOver = true;
+      const hasFocus = document.activeElement === input;
       this.node.replaceChildren(this.#link, this.opener);
+      if (hasFocus) this.opener.focus();
       finish(written);
     };
     form.addEventListener("submit", (event) => (event.preventDefault(), end(input.value.trim())));
