@@ -122,6 +122,11 @@ function isTrue(value, words) {
   if (!value) throw new Error(`not true: ${words}`);
 }
 
+/** Checks that a node has the focus, given its locator or its handle. */
+async function hasFocus(node, words) {
+  isTrue(await node.evaluate((self) => self === document.activeElement), `the focus is there: ${words}`);
+}
+
 const SCENARIOS = {
   async "streams-markdown"(tab) {
     await tab.open(DEMO);
@@ -295,7 +300,7 @@ const SCENARIOS = {
     await tab.page.keyboard.press("Enter");
     await tab.thread("Renamed here").waitFor();
     const opener = tab.page.getByRole("button", { name: "Actions for Renamed here", exact: true });
-    isTrue(await opener.evaluate((self) => self === document.activeElement), "the focus returns from the name");
+    await hasFocus(opener, "the focus returns from the name");
     await tab.inThreadMenu("Renamed here", "Archive");
     await tab.thread("Renamed here").waitFor({ state: "detached" });
     await tab.page.getByRole("checkbox", { name: "Show archived" }).check();
@@ -311,7 +316,8 @@ const SCENARIOS = {
   // The page asks for the list every few seconds, whatever the user is doing with it.
   async "list-of-threads-is-renewed-in-place"(tab) {
     let answer;
-    await tab.page.route("**/threads?*", (route) => route.fulfill(answer));
+    const failures = [];
+    await tab.page.route("**/threads?*", (route) => route.fulfill(failures.pop() ?? answer));
     const list = (...names) => {
       const threads = names.map((name) => ({ id: name, agentId: "default", name, archived: false, updatedAt: "2020-01-01T00:00:00Z" }));
       answer = { json: { threads, nextCursor: "more" } };
@@ -320,7 +326,8 @@ const SCENARIOS = {
     const renew = async (...names) => {
       list(...names);
       await tab.page.evaluate(() => dispatchEvent(new Event("focus")));
-      await tab.page.waitForFunction((text) => [...document.querySelectorAll("#threads .name")].map(({ textContent }) => textContent).join() === text, names.join());
+      const listed = (text) => Array.from(document.querySelectorAll("#threads .name"), (name) => name.textContent).join() === text;
+      await tab.page.waitForFunction(listed, names.join());
     };
     list("one", "two", "three");
     await tab.open(DEMO);
@@ -329,13 +336,12 @@ const SCENARIOS = {
     for (const each of [tab.thread("two"), opener, tab.button("Show more")]) {
       const node = await each.elementHandle();
       await node.focus();
-      const keepsFocus = async (words) => isTrue(await node.evaluate((self) => self === document.activeElement), `the focus stays: ${words}`);
       await renew("new", "one", "two");
-      await keepsFocus("others come and go");
+      await hasFocus(node, "others come and go");
       await renew("two", "three", "new");
-      await keepsFocus("its thread becomes the first");
+      await hasFocus(node, "its thread becomes the first");
       await renew("three", "one", "new", "two");
-      await keepsFocus("its thread becomes the last");
+      await hasFocus(node, "its thread becomes the last");
     }
 
     await tab.thread("two").locator(".name").selectText();
@@ -351,10 +357,10 @@ const SCENARIOS = {
 
     const node = await opener.elementHandle();
     await node.press("Enter");
-    answer = { status: 500, json: { error: "broken" } };
+    failures.push({ status: 500, json: { error: "broken" } });
     for (let requests = 0; requests < 2; requests += 1) await tab.page.waitForRequest("**/threads?*"); // the first one is over then
     await tab.page.keyboard.press("Escape");
-    isTrue(await node.evaluate((self) => self === document.activeElement), "the focus returns from the menu");
+    await hasFocus(node, "the focus returns from the menu");
 
     const many = Array.from({ length: 50 }, (_, index) => `thread ${index}`);
     await renew(...many);
@@ -436,6 +442,38 @@ const SCENARIOS = {
     await tab.says("You are welcome.");
   },
 
+  // A snapshot of the messages may come while the user is in one of them.
+  async "message-that-moves-keeps-the-focus"(tab) {
+    let ids = ["one", "two", "three"];
+    let goOn;
+    const mayGoOn = new Promise((resolve) => (goOn = resolve));
+    await tab.page.route("**/run", async (route) => {
+      const isFirst = ids[0] === "one";
+      if (!isFirst) await mayGoOn;
+      const input = route.request().postDataJSON();
+      const answers = ids.map((id) => ({ id, role: "assistant", content: `message ${id}` }));
+      const messages = [...input.messages.filter(({ role }) => role === "user"), ...answers];
+      const run = { threadId: input.threadId, runId: input.runId };
+      const events = [{ type: "RUN_STARTED", ...run }, { type: "MESSAGES_SNAPSHOT", messages }, { type: "RUN_FINISHED", ...run }];
+      const body = events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join("");
+      await route.fulfill({ contentType: "text/event-stream", body });
+    });
+    await tab.open(DEMO);
+    await tab.send("first");
+    await tab.says("message three");
+    await tab.idle();
+    ids = ["three", "two", "one"];
+    await tab.send("second");
+    const last = tab.log.getByRole("article").filter({ hasText: "message three" });
+    const copy = await last.getByRole("button", { name: "Copy this message" }).elementHandle();
+    await copy.focus();
+    goOn();
+    await tab.idle();
+    const shown = await tab.log.locator(".markdown, .user").allTextContents();
+    equal(shown, ["first", "second", "message three", "message two", "message one"]);
+    await hasFocus(copy, "its message has moved");
+  },
+
   async "cut-connection-is-resumed"(tab) {
     await tab.open(DEMO);
     await tab.ask("long", "count on");
@@ -505,10 +543,9 @@ const SCENARIOS = {
     await text.locator(".row").click();
     const copy = await tab.button("Copy JSON").elementHandle();
     await copy.focus();
-    const keepsFocus = async (words) => isTrue(await copy.evaluate((self) => self === document.activeElement), `the focus stays: ${words}`);
     const lines = await text.locator("pre").textContent();
     await tab.page.waitForFunction((before) => document.querySelector(".event.text pre").textContent.length > before, lines.length);
-    await keepsFocus("another delta");
+    await hasFocus(copy, "another delta has come");
     await tab.button("Stop").click();
     await tab.says("Stopped.");
     await tab.idle();
@@ -521,7 +558,7 @@ const SCENARIOS = {
     await scroller.evaluate((self) => (self.scrollTop = 0));
     await tab.page.evaluate(() => dispatchEvent(new Event("focus")));
     await tab.page.locator(".event.failed", { hasText: "GET threads" }).first().waitFor();
-    isTrue(await row.evaluate((self) => self === document.activeElement), "the focus stays: a failure");
+    await hasFocus(row, "a poll has failed");
     equal(await row.getAttribute("aria-expanded"), "true");
     equal(await scroller.evaluate((self) => self.scrollTop), 0);
     tab.errors = tab.errors.filter((text) => !text.includes("ERR_FAILED"));
@@ -550,7 +587,7 @@ const SCENARIOS = {
     await keyboard.press("ArrowDown");
     equal(await tab.page.evaluate(() => document.activeElement.textContent), "Archive");
     await keyboard.press("Escape");
-    isTrue(await opener.evaluate((node) => node === document.activeElement), "the focus returns from the menu");
+    await hasFocus(opener, "the focus returns from the menu");
   },
 
   async "tools-context-and-props-are-sent"(tab) {

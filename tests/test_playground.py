@@ -95,6 +95,7 @@ SCENARIOS = (
     "running-thread-is-listed",
     "second-tab-joins-live",
     "no-message-is-sent-before-the-thread-is-loaded",
+    "message-that-moves-keeps-the-focus",
     "cut-connection-is-resumed",
     "failure-names-the-terminal",
     "timeline-is-filtered-and-copied",

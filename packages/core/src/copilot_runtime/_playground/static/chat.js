@@ -1,6 +1,6 @@
 // The conversation on the page.
 
-import { button, byId, copyFrom, h, iconButton, oncePerFrame, setText } from "./dom.js";
+import { arrange, button, byId, copyFrom, h, iconButton, oncePerFrame, setText } from "./dom.js";
 import { plainText } from "./conversation.js";
 import { questionOf } from "./interrupts.js";
 import { MarkdownView } from "./markdown_view.js";
@@ -54,13 +54,7 @@ export class Chat {
       this.#changed.delete(item);
     }
     this.#drawChanged();
-    // What is in its place is left there: it may have the focus, and what the user writes.
-    let place = this.#log.firstChild;
-    for (const item of items) {
-      const node = this.#views.get(item)?.node;
-      if (node && node === place) place = place.nextSibling;
-      else if (node) this.#log.insertBefore(node, place);
-    }
+    arrange(this.#log, items.map((item) => this.#views.get(item)?.node).filter(Boolean));
   }
 
   showInstead(node) {

@@ -78,11 +78,9 @@ export function setText(node, text) {
   }
 }
 
-// Makes these the children of a node, in this order. Moving one would take its focus away, and break off a selection or a
-// click: what is in its place is left there, and what has the focus is not moved in any case.
+// Puts children in this order, before others. Moving one would take its focus away, and break off a selection or a click:
+// what is in its place is left there, and what has the focus is not moved in any case.
 export function arrange(parent, children) {
-  const kept = new Set(children);
-  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
   const focused = children.find((child) => child.contains(document.activeElement));
   let place = parent.firstElementChild;
   for (const child of children) {

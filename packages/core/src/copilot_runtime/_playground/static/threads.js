@@ -122,8 +122,9 @@ export class Threads {
   // Leaves the list as it is while the menu stands beside a row, or a name is written in one.
   #fill(nodes) {
     const isInUse = this.#menu.matches(":popover-open") || this.#list.contains(document.activeElement?.closest("form"));
-    if (isInUse) this.refreshIn(POLL_MILLISECONDS);
-    else arrange(this.#list, nodes);
+    if (isInUse) return this.refreshIn(POLL_MILLISECONDS);
+    for (const node of [...this.#list.children]) if (!nodes.includes(node)) node.remove();
+    arrange(this.#list, nodes);
   }
 
   #showMore() {
