@@ -533,6 +533,9 @@ const SCENARIOS = {
     await tab.button("Done").click();
     await tab.page.locator(".facts button").click();
     await copied(tab, "-H 'authorization: Bearer s3cret'");
+    await tab.button("Copy as curl").evaluate((self) => (self.click(), self.click()));
+    await tab.button("Copied").waitFor();
+    await tab.button("Copy as curl").waitFor();
   },
 
   // Deltas come often, and so do requests that fail while the runtime is away.

@@ -123,16 +123,18 @@ export function newId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+const shownBefore = new WeakMap(); // for each button that has copied: what it shows otherwise
+
 // Copies a text, and says so on the button for a moment.
 export async function copyFrom(source, text) {
   const copied = await writeClipboard(text);
   const label = source.getAttribute("aria-label");
-  const shown = [...source.childNodes];
+  if (!shownBefore.has(source)) shownBefore.set(source, [...source.childNodes]);
   const words = copied ? "Copied" : "Not copied";
   if (label === null) source.replaceChildren(words);
   else source.replaceChildren(icon(copied ? "check" : "close"));
   byId("status").textContent = copied ? "Copied to the clipboard." : "The browser did not allow copying.";
-  setTimeout(() => source.replaceChildren(...shown), 1200);
+  setTimeout(() => source.replaceChildren(...shownBefore.get(source)), 1200);
 }
 
 async function writeClipboard(text) {
