@@ -165,6 +165,16 @@ def test_copies_of_a_sent_response_have_headers_of_their_own(changes: dict[str, 
         assert copied.encoded_wire_headers() == Response(**members).encoded_wire_headers()
 
 
+def test_response_of_an_application_with_another_constructor() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Noted(Response):
+        note: str = ""
+
+    response = Noted(200, Headers({"x-a": "1"}), b"a", "of the application")
+    for copied in (response, dataclasses.replace(response, note="other")):
+        assert copied.encoded_wire_headers() == [(b"x-a", b"1"), (b"content-length", b"1")]
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_response_without_content_has_no_content_length(status: int) -> None:
     assert Response(status=status).wire_headers() == []

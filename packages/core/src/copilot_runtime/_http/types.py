@@ -192,7 +192,12 @@ class Response:
     status: int
     headers: Headers
     body: bytes | EventStream
-    _encoded: tuple[tuple[bytes, bytes], ...] | None = dataclasses.field(init=False, compare=False, repr=False)
+    _encoded: tuple[tuple[bytes, bytes], ...] | None = dataclasses.field(
+        default_factory=lambda: None,  # for subclasses that are dataclasses: a default would not be set in the slot
+        init=False,
+        compare=False,
+        repr=False,
+    )
 
     def __init__(self, *, status: int = 200, headers: HeadersLike = (), body: bytes | EventStream = b"") -> None:
         fields = headers if isinstance(headers, Headers) else Headers(headers)
