@@ -21,7 +21,15 @@ from copilot_runtime._engine import async_store
 from copilot_runtime._engine.async_store import AsyncStore
 from copilot_runtime.stores import SqliteStore
 from copilot_runtime.stores._pagination import next_cursor
-from copilot_runtime.stores._sqlite import connections, garbage, retention, run_begins, run_follower, run_writes
+from copilot_runtime.stores._sqlite import (
+    connections,
+    garbage,
+    last_uses,
+    retention,
+    run_begins,
+    run_follower,
+    run_writes,
+)
 from copilot_runtime.stores._sqlite import store as sqlite
 from copilot_runtime.stores._sqlite.thread_list import select_infos
 from copilot_runtime.stores.protocol import (
@@ -526,6 +534,26 @@ def test_use_of_a_thread_is_not_forgotten_if_a_transaction_fails(path: Path, err
     assert store.read(ThreadKey(ADA, "t3"), touch=True).runs
     store_run(store, ThreadKey(ADA, "t4"))
     assert set(list_thread_ids(store)) == {"t1", "t3", "t4"}
+
+
+def test_reading_costs_the_same_however_long_nothing_can_be_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk, where each read tries again. What was read last is written once that is possible."""
+    monkeypatch.setattr(last_uses, "MAX_UNWRITTEN", 2)
+    store = SqliteStore(path, max_threads=4)
+    keys = [T1, T2, ThreadKey(ADA, "t3")]
+    for key in keys:
+        store_run(store, key)
+    statements: list[str] = []
+    store._connections.write(lambda db: db.set_trace_callback(statements.append))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for key in (T1, *keys, T1):
+            assert store.read(key, touch=True).runs
+    store._connections.write(lambda db: None)
+    written = [statement for statement in statements if "SET used_at" in statement]
+    assert [statement.rpartition("thread_id = ")[2] for statement in written] == ["'t3'", "'t1'"]
 
 
 # --- the cost of a short run ---

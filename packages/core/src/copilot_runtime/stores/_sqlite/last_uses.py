@@ -6,6 +6,10 @@ from ..protocol import ThreadKey
 from .connections import ConnectionPair
 from .room import StoreConnection
 
+MAX_UNWRITTEN = 100
+"""For how many threads it is kept when they were read. As long as nothing can be written, as on a full disk, each read
+tries to write all of that."""
+
 
 class LastUses:
     """Notes when threads are read, and has it written without making the readers wait.
@@ -21,7 +25,10 @@ class LastUses:
 
     def note(self, thread: ThreadKey, now: float) -> None:
         """Notes that a thread is used now."""
+        self._unwritten.pop(thread, None)  # so that the one that was read last is the last one
         self._unwritten[thread] = now
+        for oldest in list(self._unwritten)[:-MAX_UNWRITTEN]:
+            self._unwritten.pop(oldest, None)
         self._connections.write_soon(self._write, self._committed)
 
     def _write(self, db: StoreConnection) -> None:
