@@ -42,6 +42,17 @@ def check_lost_run_is_ended(store: RunStore, lease: Lease) -> None:
     assert store.request_stop(T1, None) is None
 
 
+def check_only_the_run_is_lost(store: RunStore, lease: Lease) -> None:
+    """Fails unless the thread of a lost run goes on, of which only the run was damaged."""
+    messages = store.messages(T1)
+    check_lost_run_is_ended(store, lease)
+    assert store.messages(T1) == messages
+    started = begin(store, T1)
+    assert started.event_messages == {"m"}
+    store.finish(started.lease, *record_run(started.lease, message_events("m3"), messages))
+    assert [message["id"] for message in store.messages(T1)] == ["u1", "m", "m3"]
+
+
 def check_run_stays_with_its_process(store: RunStore, lease: Lease) -> None:
     """Fails unless a run that is alive stays as it is when it is to be taken over, since something is damaged."""
     with pytest.raises(ThreadUnreadable):

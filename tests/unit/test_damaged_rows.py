@@ -46,7 +46,12 @@ from copilot_runtime.testing._factories import (
 )
 
 from .engine_helpers import bounded, settled
-from .store_helpers import check_lost_run_is_ended, check_run_stays_with_its_process, lose_run
+from .store_helpers import (
+    check_lost_run_is_ended,
+    check_only_the_run_is_lost,
+    check_run_stays_with_its_process,
+    lose_run,
+)
 
 pytestmark = pytest.mark.requirement("STORE-11")
 
@@ -308,6 +313,7 @@ def test_damaged_request_to_stop_is_one(value: str, tmp_path: Path) -> None:
         "messages SET message = CAST(x'ff00fe' AS TEXT)",
         "threads SET message_ids = CAST(x'ff00fe' AS TEXT)",
         "threads SET recent_ids = CAST(x'ff00fe' AS TEXT)",
+        "threads SET messages_run = CAST(x'ff00fe' AS TEXT)",
         "frames SET frames = x'ff00fe'",
         "frames SET first = first + 5 WHERE first > 1",
         "live SET frames = frames + 1",
@@ -340,3 +346,14 @@ def test_run_of_a_damaged_thread_is_not_taken_from_its_process(damage: str, tmp_
     lease = lose_run(store)
     execute(path, f"UPDATE {damage}")
     check_run_stays_with_its_process(store, lease)
+
+
+@pytest.mark.parametrize(
+    "damage", ["frames SET frames = x'ff00fe' WHERE frames_id IN (SELECT frames_id FROM live)", "live SET frames = 'x'"]
+)
+def test_thread_goes_on_if_only_a_lost_run_is_damaged(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    store = SqliteStore(path)
+    lease = lose_run(store)
+    execute(path, "UPDATE live SET expires_at = 1", f"UPDATE {damage}")
+    check_only_the_run_is_lost(store, lease)

@@ -17,7 +17,12 @@ from copilot_runtime.testing import TestClient
 from copilot_runtime.testing._factories import append_one, begin, message_events, record_run, store_run
 
 from .postgres_helpers import Stores
-from .store_helpers import check_lost_run_is_ended, check_run_stays_with_its_process, lose_run
+from .store_helpers import (
+    check_lost_run_is_ended,
+    check_only_the_run_is_lost,
+    check_run_stays_with_its_process,
+    lose_run,
+)
 from .test_damaged_rows import ENDED, LOST, OTHER, agent, responses
 
 pytestmark = pytest.mark.requirement("STORE-11")
@@ -178,3 +183,11 @@ def test_run_of_a_damaged_thread_is_not_taken_from_its_process(stores: Stores, d
     lease = lose_run(store)
     stores.execute(f"UPDATE {damage}")
     check_run_stays_with_its_process(store, lease)
+
+
+def test_thread_goes_on_if_only_a_lost_run_is_damaged(stores: Stores) -> None:
+    store = stores.open()
+    lease = lose_run(store)
+    stores.execute("UPDATE live SET expires_at = to_timestamp(1)")
+    stores.execute("UPDATE frames SET frames = '' WHERE frames_id IN (SELECT frames_id FROM live)")
+    check_only_the_run_is_lost(store, lease)

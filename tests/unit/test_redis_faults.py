@@ -52,7 +52,14 @@ from copilot_runtime.testing._factories import (
 
 from ..servers import free_port
 from ..services.redis import RedisServer, new_prefix, redis_url, run_redis, run_sentinel, wait_until
-from .store_helpers import check_fork, check_lost_run_is_ended, check_run_stays_with_its_process, lose_run, read_raw
+from .store_helpers import (
+    check_fork,
+    check_lost_run_is_ended,
+    check_only_the_run_is_lost,
+    check_run_stays_with_its_process,
+    lose_run,
+    read_raw,
+)
 
 pytestmark = pytest.mark.requirement("REDIS-01")
 
@@ -700,6 +707,14 @@ def test_redis_lost_run_of_a_damaged_thread_is_ended(kind: str, store: RedisStor
         assert client.delete(name)
         client.set(name, "something else")
     check_lost_run_is_ended(store, lease)
+
+
+def test_redis_thread_goes_on_if_only_a_lost_run_is_damaged(store: RedisStore) -> None:
+    lease = lose_run(store)
+    client = client_of(store)
+    client.hset(key(store, "l", T1), "expires", 1)
+    client.lset(f"{key(store, 'f', T1)}:{lease.run.ordinal}", 0, "x")
+    check_only_the_run_is_lost(store, lease)
 
 
 @pytest.mark.parametrize("kind", [*"rmei", "frames", "a message", "a frame"])

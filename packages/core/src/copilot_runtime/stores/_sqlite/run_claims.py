@@ -51,9 +51,17 @@ def claim_run(db: Db, run: p.RunKey, now: float, lease_seconds: float, *, force:
     if claimed.damage is not None:
         if force:
             raise claimed.damage
-        # No less damaged, but the end of the run reads the row, which it cannot with a text that is none.
-        db.execute("UPDATE threads SET recent_ids = CAST(recent_ids AS BLOB) WHERE id = ?", (thread,))
+        for column in ("recent_ids", "messages_run"):
+            _make_readable(db, thread, column)
     return claimed
+
+
+def _make_readable(db: Db, thread: int, column: str) -> None:
+    """Makes bytes of a text that is none: no less damaged, but the end of the run reads it with the thread's row."""
+    try:
+        rows.checked(lambda db: db.execute(f"SELECT {column} FROM threads WHERE id = ?", (thread,)).fetchall())(db)
+    except p.ThreadUnreadable:
+        db.execute(f"UPDATE threads SET {column} = CAST({column} AS BLOB) WHERE id = ?", (thread,))
 
 
 def _select_stored(db: Db, *, thread: int) -> tuple[Sequence[bytes], Sequence[Mapping[str, Any]], Set[str]]:
