@@ -304,29 +304,6 @@ def test_history_stored_gives_the_agent_the_whole_thread(client: TestClient, lis
     assert listener.heard == stored_ids(client)[:-1] == ["u1", "r1-a", "u2", "r2-a", "u3", "r3-a"]
 
 
-def test_history_stored_does_not_bring_back_what_the_agent_has_removed(store: str) -> None:
-    heard: list[list[str]] = []
-
-    def forgetful(input: Any, context: Any) -> Iterator[Event]:
-        heard.append([message.id for message in input.messages])
-        ids = {"threadId": input.thread_id, "runId": input.run_id}
-        yield {"type": "RUN_STARTED", **ids}
-        if input.run_id == "forget":
-            yield {"type": "MESSAGES_SNAPSHOT", "messages": []}
-        else:
-            yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": f"{input.run_id}-a", "role": "assistant", "delta": "well"}
-        yield {"type": "RUN_FINISHED", **ids}
-
-    runtime = CopilotRuntime(agents={"a": forgetful}, store=store, single_user=True, history="stored")
-    with TestClient(runtime) as client:
-        run(client, "r1", user("u1"))
-        run(client, "forget")
-        assert stored_ids(client) == []
-        run(client, "r3", user("u3"))
-        assert stored_ids(client) == ["u3", "r3-a"]
-    assert heard == [["u1"], ["u1", "r1-a"], ["u3"]]
-
-
 def test_history_stored_shows_a_changed_thread_in_replays(client: TestClient, listener: Listener) -> None:
     run(client, "r1", user("u1"))
     run(client, "r2", user("u2"))

@@ -462,7 +462,7 @@ class RunStore(Protocol):
         """
 
     def messages(self, thread: ThreadKey) -> list[dict[str, Any]]:
-        """Returns the thread's messages in wire form, as of the last run that had any in its input or at its end."""
+        """Returns the thread's messages in wire form, as of the last run that ended with any."""
 
     def threads(self, owner: str, query: ThreadQuery) -> ThreadPage:
         """Returns a page of an owner's threads. A thread is listed once a run of it has ended.

@@ -15,9 +15,6 @@ from ..stores.portable import ImportOutcome, NoRoomError, PortableStore, Portabl
 from ._factories import (
     ADA,
     BOB,
-    EMPTY_SNAPSHOT,
-    FINISHED,
-    STARTED,
     T1,
     T2,
     begin,
@@ -114,17 +111,6 @@ class PortableTests:
         store.delete(T1)
         assert _portable(store).import_thread(exported) is ImportOutcome.CREATED
         assert store.messages(T1) == list(exported.messages)
-
-    def test_export_and_import_of_a_thread_whose_messages_were_removed(self, store: RunStore) -> None:
-        _run_with(store, T1, "r1", "m1", "q1")
-        lease = begin(store, T1, "r2").lease
-        store.finish(lease, *record_run(lease, [STARTED, EMPTY_SNAPSHOT, FINISHED], store.messages(T1)))
-        exported = _export(store)
-        assert list(exported.messages) == []
-        store.delete(T1)
-        assert _portable(store).import_thread(exported) is ImportOutcome.CREATED
-        assert store.messages(T1) == []
-        assert [run.run_id for run in store.read(T1).runs] == ["r1", "r2"]
 
     def test_an_imported_thread_can_be_continued(self, store: RunStore) -> None:
         _run_with(store, T1, "r1", "m1", "q1")

@@ -17,7 +17,6 @@ from ..stores import protocol as p
 from ._factories import (
     ADA,
     BOB,
-    EMPTY_SNAPSHOT,
     FINISHED,
     QUESTION,
     STARTED,
@@ -676,50 +675,6 @@ class RunStoreSuite(PortableTests):
         lease = begin(store).lease
         store.finish(lease, *record_run(lease, message_events("m2")))
         assert [message["id"] for message in store.messages(T1)] == ["m2"]
-
-    @pytest.mark.parametrize("is_reopened", [False, True])
-    def test_messages_that_a_run_removes_do_not_come_back(self, store: RunStore, is_reopened: bool) -> None:
-        store_run(store)
-        lease = begin(store).lease
-        store.finish(lease, *record_run(lease, [STARTED, EMPTY_SNAPSHOT, FINISHED], store.messages(T1)))
-        assert store.messages(T1) == []
-        assert len(store.read(T1).runs) == 2
-        reader = self.open_second(store) if is_reopened else store
-        # Not by a run without any messages either.
-        lease = begin(reader).lease
-        assert reader.messages(T1) == []
-        reader.finish(lease, *record_run(lease, [STARTED, FINISHED]))
-        assert reader.messages(T1) == []
-        # A later run has its own, even with an id that the thread has had before.
-        inputs: Sequence[list[Mapping[str, Any]]] = ([], [{**QUESTION, "content": "again"}], [QUESTION])
-        for number, messages in enumerate(inputs):
-            lease = begin(reader).lease
-            reader.finish(lease, *record_run(lease, message_events(f"n{number}"), messages))
-            assert reader.messages(T1)[:-1] == messages
-            assert reader.messages(T1)[-1]["id"] == f"n{number}"
-
-    def test_messages_removed_by_a_run_whose_input_is_all_there_is(self, store: RunStore) -> None:
-        lease = begin(store).lease
-        store.finish(lease, *record_run(lease, [STARTED, EMPTY_SNAPSHOT, FINISHED], [QUESTION]))
-        assert store.messages(T1) == []
-        store_run(store, message="m2")
-        assert [message["id"] for message in store.messages(T1)] == ["u1", "m2"]
-
-    def test_messages_after_those_of_before_were_removed(self, store: RunStore) -> None:
-        store_run(store)
-        lease = begin(store).lease
-        started, *said = message_events("m2")
-        store.finish(lease, *record_run(lease, [started, EMPTY_SNAPSHOT, *said], [QUESTION]))
-        assert [message["id"] for message in store.messages(T1)] == ["m2"]
-
-    def test_messages_that_were_removed_outlive_the_run_that_did(self) -> None:
-        store = self._limited(max_runs_per_thread=1)
-        store_run(store)
-        for events, messages in (([STARTED, EMPTY_SNAPSHOT, FINISHED], [QUESTION]), ([STARTED, FINISHED], [])):
-            lease = begin(store).lease
-            store.finish(lease, *record_run(lease, events, messages))
-            assert len(store.read(T1).runs) == 1
-            assert store.messages(T1) == []
 
     def test_messages_with_the_same_id_are_all_kept(self, store: RunStore) -> None:
         """Such as an activity with the id of the message that it belongs to."""

@@ -157,7 +157,7 @@ class End(NamedTuple):
             completion.has_run_error,
             completion.was_stopped,
             completion.recorded_by,
-            len(messages) if run.has_messages else -1,
+            len(messages) or -1,
             messages_bytes,
         )
         return cls(

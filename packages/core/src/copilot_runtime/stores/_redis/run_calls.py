@@ -56,15 +56,13 @@ def finish_call(place: ThreadPlace, end: p.RunEnd) -> Call:
     ]
     if completion.persist:
         messages = p.messages_after_run(completion.messages, completion.records, completion.last_agent_event)
-        # JSON has no line feeds of its own. A run that removes all messages has an empty line, one without any nothing.
-        lines = "\n".join(map(format_json, messages)) or ("\n" if completion.messages else "")
         arguments += (
             join_frames(frames),
             len(frames),
             -1 if completion.frame_count is None else completion.frame_count,
             values.RunHeader.format(lease.run_id, completion),
             b"".join(record.frame for record in completion.records),
-            lines,
+            "\n".join(map(format_json, messages)),  # which has no line feeds of its own
             round(p.RAW_RETENTION_SECONDS * values.MICROSECONDS),
         )
         for items in (

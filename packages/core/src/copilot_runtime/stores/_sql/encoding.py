@@ -134,8 +134,6 @@ class FinishedRun(NamedTuple):
     records: bytes
     messages: dict[str, str]
     """The thread's messages, as `format_messages` returns them."""
-    has_messages: bool
-    """Whether the run has any messages, be it that it removes them. One without leaves those of its thread."""
     duplicates: str
 
     @classmethod
@@ -145,6 +143,5 @@ class FinishedRun(NamedTuple):
         return cls(
             b"".join(frames_of(completion.records)),
             format_messages(messages),
-            bool(messages or completion.messages),
             format_list(completion.duplicates),
         )

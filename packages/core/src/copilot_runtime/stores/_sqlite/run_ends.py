@@ -161,11 +161,11 @@ class PreparedEnd:
         """About how many bytes are written."""
 
     def _has_messages(self) -> bool:
-        """Whether the run has any messages, be it that it removes them. One without leaves those of its thread."""
-        if self._messages:
+        """Whether the run has any messages. One without leaves those that its thread has."""
+        if self._messages and b"MESSAGES_SNAPSHOT" not in self._records:  # which may be empty
             return True
         completion = self._completion
-        return bool(p.messages_after_run((), completion.records, completion.last_agent_event))
+        return bool(p.messages_after_run(completion.messages, completion.records, completion.last_agent_event))
 
     def add_rows(self, db: Db, live: _Live, new: _NewRows, now: float) -> Growth:
         """Adds what is to be stored of the run, which is no longer active. Raises LeaseLost."""

@@ -151,8 +151,7 @@ local function list_at(at)
     return values, at + #values + 1
 end
 
--- Returns {1, evicted, whether a limit is exceeded}, or {0} if the lease does not hold. Without any lines
--- of messages, those of before stay; a run that removes all has an empty one.
+-- Returns {1, evicted, whether a limit is exceeded}, or {0} if the lease does not hold.
 function operations.finish(thread, token, persist, keep, frames, count, total, header, replay, messages,
     retention)
     local name = key('t', thread)
