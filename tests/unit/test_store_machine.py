@@ -38,9 +38,11 @@ from copilot_runtime.stores.protocol import (
 from copilot_runtime.testing._factories import (
     ADA,
     BOB,
+    EMPTY_SNAPSHOT,
     FINISHED,
     QUESTION,
     STARTED,
+    Event,
     append_one,
     clear_all,
     list_thread_ids,
@@ -49,6 +51,9 @@ from copilot_runtime.testing._factories import (
 )
 
 from .store_helpers import Clock, recomputed
+
+_SAID = st.sampled_from((message_events()[1:-1], [], [EMPTY_SNAPSHOT]))
+"""What a run says: something, nothing, or that there are no messages any more."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -113,10 +118,10 @@ class Machine(RuleBasedStateMachine):
         self.valid.add(claimed.lease)
         return claimed.lease
 
-    @rule(lease=consumes(leases), persist=st.booleans(), question_length=st.integers(0, 2), answers=st.booleans())
-    def finish(self, lease: Lease, persist: bool, question_length: int, answers: bool) -> None:
+    @rule(lease=consumes(leases), persist=st.booleans(), question_length=st.integers(0, 2), said=_SAID)
+    def finish(self, lease: Lease, persist: bool, question_length: int, said: Sequence[Event]) -> None:
         question = [{**QUESTION, "content": "?" * question_length}] if question_length else []
-        frames, completion = record_run(lease, message_events() if answers else [STARTED, FINISHED], question)
+        frames, completion = record_run(lease, [STARTED, *said, FINISHED], question)
         try:
             self.store.finish(lease, frames, completion if persist else RunCompletion(persist=False))
             assert lease in self.valid
@@ -128,13 +133,13 @@ class Machine(RuleBasedStateMachine):
         owner=st.sampled_from((ADA, ADA, BOB)),
         name=st.integers(0, 2),
         question_length=st.integers(0, 2),
-        answers=st.booleans(),
+        said=_SAID,
     )
-    def run(self, owner: str, name: int, question_length: int, answers: bool) -> None:
+    def run(self, owner: str, name: int, question_length: int, said: Sequence[Event]) -> None:
         lease = self.begin(owner, name, 10)
         if isinstance(lease, Lease):
             self.append(lease, 2, 20)
-            self.finish(lease, True, question_length, answers)
+            self.finish(lease, True, question_length, said)
 
     @rule(owner=st.sampled_from((ADA, ADA, BOB)), name=st.integers(0, 2))
     def delete(self, owner: str, name: int) -> None:

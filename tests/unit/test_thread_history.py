@@ -359,6 +359,23 @@ def test_history_stored_leaves_out_what_agents_cannot_receive(caplog: pytest.Log
     assert "1 stored messages of thread 't' reach no agent" in caplog.text
 
 
+@pytest.mark.parametrize("history", ["client", "stored"])
+def test_history_stays_when_a_run_ends_without_messages(store: str, history: Any) -> None:
+    def clearing(input: Any, context: Any) -> Iterator[Event]:
+        ids = {"threadId": input.thread_id, "runId": input.run_id}
+        yield {"type": "RUN_STARTED", **ids}
+        yield {"type": "TEXT_MESSAGE_CHUNK", "messageId": f"{input.run_id}-a", "role": "assistant", "delta": "well"}
+        if input.run_id == "clear":
+            yield {"type": "MESSAGES_SNAPSHOT", "messages": []}
+        yield {"type": "RUN_FINISHED", **ids}
+
+    runtime = CopilotRuntime(agents={"a": clearing}, store=store, single_user=True, history=history)
+    with TestClient(runtime) as client:
+        run(client, "r1", user("u1"))
+        run(client, "clear", user("u2"))
+        assert stored_ids(client) == ["u1", "r1-a"]
+
+
 def test_history_stored_accepts_a_response_to_an_interrupt_without_messages(store: str) -> None:
     received: list[Any] = []
 

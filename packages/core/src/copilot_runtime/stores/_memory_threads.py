@@ -205,16 +205,18 @@ _NEW_THREAD_BYTES = _THREAD_BYTES + len(_NO_MESSAGES)
 
 
 def messages_data(completion: p.RunCompletion) -> bytes | None:
-    """Returns the messages of a run's input as JSON, a list or the whole input; None if the run has no messages.
+    """Returns the messages of a run's input as JSON, a list or the whole input; None if the run ends without any.
 
     Nothing is returned of a long input that is in the run's RUN_STARTED as well.
     """
     messages = completion.messages
-    if isinstance(messages, InputMessages) and (data := messages.data) is not None:
-        return _OF_INPUT if len(data) >= _LONG_INPUT and _begins_with(completion, data) else data
-    if not messages and not p.messages_after_run((), completion.records, completion.last_agent_event):
+    data = messages.data if isinstance(messages, InputMessages) else None
+    records = b"".join(frames_of(completion.records))
+    if not completion.has_messages(records, in_input=data is not None or bool(messages)):
         return None
-    return encode_messages(messages)
+    if data is None:
+        return encode_messages(messages)
+    return _OF_INPUT if len(data) >= _LONG_INPUT and _begins_with(completion, data) else data
 
 
 def _begins_with(completion: p.RunCompletion, run_input: bytes) -> bool:

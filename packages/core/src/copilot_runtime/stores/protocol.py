@@ -259,6 +259,17 @@ class RunCompletion(NamedTuple):
     was_stopped: bool = False
     """Whether it was ended because it was stopped: its RUN_FINISHED is not the agent's."""
 
+    def has_messages(self, records: bytes, *, in_input: bool) -> bool:
+        """Returns whether the run ends with any messages. One without leaves those that its thread has.
+
+        Args:
+            records: The frames of the compacted run, joined.
+            in_input: Whether the run's input has messages, which only a snapshot without any removes.
+        """
+        if in_input and b"MESSAGES_SNAPSHOT" not in records:
+            return True
+        return bool(messages_after_run(self.messages, self.records, self.last_agent_event))
+
     @classmethod
     def from_recorder(
         cls,

@@ -19,6 +19,7 @@ QUESTION: Mapping[str, Any] = {"id": "u1", "role": "user", "content": "hi"}
 
 STARTED: Event = {"type": "RUN_STARTED", "threadId": "t", "runId": "r"}
 FINISHED: Event = {"type": "RUN_FINISHED", "threadId": "t", "runId": "r"}
+EMPTY_SNAPSHOT: Event = {"type": "MESSAGES_SNAPSHOT", "messages": []}
 
 
 def text_event(kind: str, message: str = "m", **members: Any) -> Event:

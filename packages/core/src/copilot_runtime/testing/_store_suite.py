@@ -17,6 +17,7 @@ from ..stores import protocol as p
 from ._factories import (
     ADA,
     BOB,
+    EMPTY_SNAPSHOT,
     FINISHED,
     QUESTION,
     STARTED,
@@ -670,6 +671,10 @@ class RunStoreSuite(PortableTests):
         # A run without any messages leaves those of the run before.
         lease = begin(store).lease
         store.finish(lease, *record_run(lease, [STARTED, FINISHED]))
+        assert len(store.messages(T1)) == 2
+        # So does one that ends without any, as with the Node runtime.
+        lease = begin(store).lease
+        store.finish(lease, *record_run(lease, [STARTED, EMPTY_SNAPSHOT, FINISHED], store.messages(T1)))
         assert len(store.messages(T1)) == 2
         # The list is that of the last run only: history that the client did not send again is lost.
         lease = begin(store).lease

@@ -155,17 +155,11 @@ class PreparedEnd:
         self._records = b"".join(frames_of(completion.records))
         self._duplicates = format_list(completion.duplicates)
         self._messages = format_messages(completion.messages)
-        self._message_ids = format_json(list(self._messages)) if self._has_messages() else None
+        has_messages = completion.has_messages(self._records, in_input=bool(self._messages))
+        self._message_ids = format_json(list(self._messages)) if has_messages else None
         self._ids = format_run(completion.event_messages, completion.input_messages, end.lease.run.ordinal)
         self.size = len(self._data) + len(self._records) + sum(map(len, self._messages.values()))
         """About how many bytes are written."""
-
-    def _has_messages(self) -> bool:
-        """Whether the run has any messages. One without leaves those that its thread has."""
-        if self._messages and b"MESSAGES_SNAPSHOT" not in self._records:  # which may be empty
-            return True
-        completion = self._completion
-        return bool(p.messages_after_run(completion.messages, completion.records, completion.last_agent_event))
 
     def add_rows(self, db: Db, live: _Live, new: _NewRows, now: float) -> Growth:
         """Adds what is to be stored of the run, which is no longer active. Raises LeaseLost."""
