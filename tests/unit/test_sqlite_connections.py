@@ -205,18 +205,23 @@ def test_a_failed_transaction_fails_all_of_its_writes(connections: ConnectionPai
     assert connections.write(write_note("again")) == "wrote again"
 
 
+def lock_after_rollback(connections: ConnectionPair, other: sqlite3.Connection) -> None:
+    """Has another connection lock the file once a transaction was rolled back, before the next one begins."""
+    executed: list[str] = []
+
+    def lock(text: str) -> None:
+        if executed[-1:] == ["ROLLBACK"]:
+            other.execute("BEGIN IMMEDIATE")
+        executed.append(text)
+
+    connections.write(lambda db: db.set_trace_callback(lock))
+
+
 def test_writes_fail_if_another_process_locks_the_file_before_they_run_one_by_one(tmp_path: Path) -> None:
     connections = ConnectionPair(str(tmp_path / "threads.db"), 0.1)
     connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
     with contextlib.closing(sqlite3.connect(connections.path, isolation_level=None)) as other:
-        executed: list[str] = []
-
-        def lock(text: str) -> None:
-            if executed[-1:] == ["ROLLBACK"]:
-                other.execute("BEGIN IMMEDIATE")
-            executed.append(text)
-
-        connections.write(lambda db: db.set_trace_callback(lock))
+        lock_after_rollback(connections, other)
         works = [write_note("a"), write_and_raise]
         with pytest.raises(StoreError, match="locked"):
             connections.write(in_a_list(*works), lambda: [in_a_list(work) for work in works], 2)
@@ -229,14 +234,7 @@ def test_a_write_that_must_not_wait_leaves_to_others_what_falls_apart(tmp_path: 
     connections = ConnectionPair(str(tmp_path / "threads.db"), 0.1)
     connections.write(lambda db: db.execute("CREATE TABLE notes (text TEXT PRIMARY KEY)"))
     with contextlib.closing(sqlite3.connect(connections.path, isolation_level=None)) as other:
-        executed: list[str] = []
-
-        def lock(text: str) -> None:
-            if executed[-1:] == ["ROLLBACK"]:
-                other.execute("BEGIN IMMEDIATE")
-            executed.append(text)
-
-        connections.write(lambda db: db.set_trace_callback(lock))
+        lock_after_rollback(connections, other)
         waiting = PendingWrite(write_and_raise)
         connections._state.get().waiting.append(waiting)  # by a thread that is about to take the lock
         connections.write_soon(write_note("soon"), lambda: None)
