@@ -211,8 +211,7 @@ def messages_data(completion: p.RunCompletion) -> bytes | None:
     """
     messages = completion.messages
     data = messages.data if isinstance(messages, InputMessages) else None
-    records = b"".join(frames_of(completion.records))
-    if not completion.has_messages(records, in_input=data is not None or bool(messages)):
+    if not completion.has_messages(in_input=data is not None or bool(messages)):
         return None
     if data is None:
         return encode_messages(messages)

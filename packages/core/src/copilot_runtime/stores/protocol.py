@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from enum import Enum
 from typing import Any, NamedTuple, Protocol, Self
 
-from .._events import CompactedFrame, RunRecorder, messages_after_run
+from .._events import CompactedFrame, RunRecorder, frames_of, messages_after_run
 from .._version import __version__
 
 __all__ = [
@@ -259,14 +259,14 @@ class RunCompletion(NamedTuple):
     was_stopped: bool = False
     """Whether it was ended because it was stopped: its RUN_FINISHED is not the agent's."""
 
-    def has_messages(self, records: bytes, *, in_input: bool) -> bool:
+    def has_messages(self, *, in_input: bool) -> bool:
         """Returns whether the run ends with any messages. One without leaves those that its thread has.
 
         Args:
-            records: The frames of the compacted run, joined.
             in_input: Whether the run's input has messages, which only a snapshot without any removes.
         """
-        if in_input and b"MESSAGES_SNAPSHOT" not in records:
+        # The first frame is no snapshot, and may repeat a long input.
+        if in_input and b"MESSAGES_SNAPSHOT" not in b"".join(frames_of(self.records)[1:]):
             return True
         return bool(messages_after_run(self.messages, self.records, self.last_agent_event))
 

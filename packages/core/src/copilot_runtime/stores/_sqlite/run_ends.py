@@ -155,7 +155,7 @@ class PreparedEnd:
         self._records = b"".join(frames_of(completion.records))
         self._duplicates = format_list(completion.duplicates)
         self._messages = format_messages(completion.messages)
-        has_messages = completion.has_messages(self._records, in_input=bool(self._messages))
+        has_messages = completion.has_messages(in_input=bool(self._messages))
         self._message_ids = format_json(list(self._messages)) if has_messages else None
         self._ids = format_run(completion.event_messages, completion.input_messages, end.lease.run.ordinal)
         self.size = len(self._data) + len(self._records) + sum(map(len, self._messages.values()))
